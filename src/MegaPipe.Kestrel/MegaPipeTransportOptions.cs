@@ -1,0 +1,155 @@
+// Inert data: what a user may tune. Bound from the "MegaPipe" section, checked by MegaPipeTransportOptionsValidator.
+using System.Net;
+using System.Net.Sockets;
+
+namespace MegaPipe.Kestrel;
+
+/// <summary>Whether accepted sockets live outside the process's fd table (the paper's lwsocket, §3.3).</summary>
+public enum LightweightSockets
+{
+    /// <summary>Lightweight where nothing that Kestrel reads needs an fd: endpoints bound to one address.</summary>
+    Auto,
+
+    /// <summary>Always lightweight; on a wildcard bind <c>LocalEndPoint</c> is the listener's address.</summary>
+    Always,
+
+    /// <summary>Ordinary sockets.</summary>
+    Never,
+}
+
+/// <summary>Where continuations (the reads and flushes that Kestrel awaits) run.</summary>
+public enum MegaPipeScheduling
+{
+    /// <summary>On the channel's carrier; long work is offloaded, stuck work loses the channel.</summary>
+    Adaptive,
+
+    /// <summary>On the thread pool, as the stock transport does.</summary>
+    ThreadPool,
+
+    /// <summary>On the channel's carrier, without guards: a blocking handler stops its channel.</summary>
+    Inline,
+}
+
+/// <summary>What to do where io_uring cannot be used.</summary>
+public enum MegaPipeFallback
+{
+    /// <summary>Serve with the stock Sockets transport, after one warning.</summary>
+    Sockets,
+
+    /// <summary>Fail at bind, with the failed check and the remedy in the message.</summary>
+    Fail,
+}
+
+/// <summary>How the kernel picks the listener partition for a new connection.</summary>
+public enum MegaPipeSteering
+{
+    /// <summary>By a hash of addresses and ports (SO_REUSEPORT).</summary>
+    Hash,
+
+    /// <summary>By the CPU that received the packet (SO_INCOMING_CPU, Linux 6.2); needs one channel per CPU.</summary>
+    Cpu,
+}
+
+/// <summary>Options of the MegaPipe transport; configuration section <c>MegaPipe</c>.</summary>
+public sealed class MegaPipeTransportOptions
+{
+    /// <summary>The configuration section that is bound: <c>MegaPipe</c>.</summary>
+    public const string SectionName = "MegaPipe";
+
+    /// <summary>Number of channels. Default: null, one per processor this process may use. 1 to 1024.</summary>
+    public int? Channels { get; set; }
+
+    /// <summary>
+    /// CPUs that carriers are pinned to, as a list: "0-3,8". Default: null, carriers are not pinned.
+    /// </summary>
+    public string? CpuSet { get; set; }
+
+    /// <summary>Handles (listeners and connections) per channel. Default 65,536. 64 to 1,048,576.</summary>
+    public int MaxHandlesPerChannel { get; set; } = 65_536;
+
+    /// <summary>Receive buffers per channel; a power of two. Default 1,024. 8 to 32,768.</summary>
+    public int ReceiveBufferCount { get; set; } = 1_024;
+
+    /// <summary>Bytes per receive buffer. Default 4,096. 256 to 1,048,576.</summary>
+    public int ReceiveBufferSize { get; set; } = 4_096;
+
+    /// <summary>Requests after which a batch is given to the kernel (paper §4.1). Default 32. 1 to 1,024.</summary>
+    public int BatchThreshold { get; set; } = 32;
+
+    /// <summary>Length of each listener partition's accept queue. Default 512, as stock. 1 to 65,535.</summary>
+    public int Backlog { get; set; } = 512;
+
+    /// <summary>Disables Nagle's algorithm. Default true, as stock.</summary>
+    public bool NoDelay { get; set; } = true;
+
+    /// <summary>
+    /// Received bytes that a connection may hold unread before reading pauses; it resumes at half.
+    /// Default 1 MiB, as stock. null or 0: unlimited.
+    /// </summary>
+    public long? MaxReadBufferSize { get; set; } = 1024 * 1024;
+
+    /// <summary>
+    /// Written bytes that a connection may hold unsent before a flush waits; it resumes at half.
+    /// Default 64 KiB, as stock. null or 0: unlimited.
+    /// </summary>
+    public long? MaxWriteBufferSize { get; set; } = 64 * 1024;
+
+    /// <summary>Accept lightweight sockets. Default Auto.</summary>
+    public LightweightSockets LightweightSockets { get; set; } = LightweightSockets.Auto;
+
+    /// <summary>Where continuations run. Default Adaptive.</summary>
+    public MegaPipeScheduling Scheduling { get; set; } = MegaPipeScheduling.Adaptive;
+
+    /// <summary>
+    /// Adaptive only: average time of a connection's continuations above which they go to the thread pool.
+    /// Default 100 µs. 1 µs to 1 s.
+    /// </summary>
+    public TimeSpan InlineBudget { get; set; } = TimeSpan.FromMicroseconds(100);
+
+    /// <summary>
+    /// Adaptive only: time in one continuation after which the channel goes to another carrier.
+    /// Default 2 ms. 100 µs to 10 s.
+    /// </summary>
+    public TimeSpan HandOverAfter { get; set; } = TimeSpan.FromMilliseconds(2);
+
+    /// <summary>Adaptive only: carriers, spare ones included, in this process. Default 256. 2 to 4,096.</summary>
+    public int MaxCarriers { get; set; } = 256;
+
+    /// <summary>How the kernel picks the partition for a connection. Default Hash.</summary>
+    public MegaPipeSteering Steering { get; set; } = MegaPipeSteering.Hash;
+
+    /// <summary>What happens where io_uring cannot be used. Default Sockets.</summary>
+    public MegaPipeFallback Fallback { get; set; } = MegaPipeFallback.Sockets;
+
+    /// <summary>
+    /// Ends aborted connections with FIN instead of RST. Default false, as stock
+    /// (AppContext switch <c>Microsoft.AspNetCore.Server.Kestrel.FinOnError</c> sets the default).
+    /// </summary>
+    public bool FinOnError { get; set; } =
+        AppContext.TryGetSwitch("Microsoft.AspNetCore.Server.Kestrel.FinOnError", out bool finOnError) && finOnError;
+
+    /// <summary>
+    /// Lets other processes of the same user listen on the same address at the same time (SO_REUSEPORT).
+    /// Default false: a second listener gets "address already in use".
+    /// </summary>
+    public bool ShareAddress { get; set; }
+
+    /// <summary>Sends TCP keep-alive probes. Default false.</summary>
+    public bool KeepAlive { get; set; }
+
+    /// <summary>Idle time before the first probe (whole seconds). Default null: the system's. 1 s to 32,767 s.</summary>
+    public TimeSpan? KeepAliveTime { get; set; }
+
+    /// <summary>Time between probes (whole seconds). Default null: the system's. 1 s to 32,767 s.</summary>
+    public TimeSpan? KeepAliveInterval { get; set; }
+
+    /// <summary>Unanswered probes before the connection is dropped. Default null: the system's. 1 to 127.</summary>
+    public int? KeepAliveRetryCount { get; set; }
+
+    /// <summary>
+    /// Creates and binds the listening socket for an endpoint, as
+    /// <c>SocketTransportOptions.CreateBoundListenSocket</c> does; called for handle endpoints too. Default: null,
+    /// the transport's own. The transport owns the returned socket.
+    /// </summary>
+    public Func<EndPoint, Socket>? CreateBoundListenSocket { get; set; }
+}
