@@ -1,0 +1,306 @@
+/* MegaPipe: per-core channels, lightweight sockets and batched I/O, after Han, Marshall, Chun and Ratnasamy,
+ * "MegaPipe: A New Programming Interface for Scalable Network I/O" (OSDI 2012), on Linux io_uring.
+ *
+ * A channel is driven by one thread at a time, its carrier: every function that takes a channel must be called by
+ * the carrier, except those marked "any thread". The carrier may change between two calls; the caller orders the
+ * two threads (a mutex, a compare-and-swap). Requests stay armed when the carrier changes. A thread that ever
+ * carried a channel should live as long as the channel: the kernel cancels what an ended thread had submitted.
+ *
+ * Requests only fill a queue. They reach the kernel as one batch: when `batch_threshold` requests are pending, when
+ * mp_dispatch finds no completion to return, or on mp_flush (paper §4.1). Each request brings exactly one event,
+ * except a leased read, which brings one for every piece of data, and mp_accept with MP_ACCEPT_KEEP.
+ *
+ * Ownership: memory passed to a request belongs to the kernel until the request's event was returned by
+ * mp_dispatch. Cancelling does not give it back sooner.
+ *
+ * Errors: functions return >= 0, or a negative errno value; an event's `result` likewise. Misuse (a second carrier
+ * inside a call, releasing a lease twice) aborts the process. Times are in nanoseconds, sizes in bytes.
+ */
+#ifndef MEGAPIPE_H
+#define MEGAPIPE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MP_API __attribute__((visibility("default")))
+
+/* Raised when a struct or the meaning of a value here changes; mp_abi_version() tells what the library has. */
+#define MP_ABI_VERSION 1u
+
+/* The channel: one ring, its handle table, its receive buffers (paper §3.1). */
+struct mp_channel;
+
+/* A channel-local number for a listener, a socket or another fd: index and generation; never an fd. Positive.
+ * The generation makes a handle that was retired invalid for ever: using it gives -EBADF. */
+typedef int64_t mp_handle;
+
+/* What an event belongs to. */
+enum {
+	MP_STAGE_ACCEPT = 1, /* a connection came to be: accepted, connected (MP_EVENT_CONNECTED) or transferred here */
+	MP_STAGE_READ = 2,
+	MP_STAGE_WRITE = 3,
+	MP_STAGE_CLOSE = 4, /* disconnected, unregistered, or closed: see flags */
+};
+
+enum {
+	/* More events of the same request will follow. */
+	MP_EVENT_MORE = 1u << 0,
+	/* `data` is a lease: give it back with mp_release. */
+	MP_EVENT_LEASED = 1u << 1,
+	/* ACCEPT: this is an mp_connect's end; `handle` is the handle mp_connect returned. */
+	MP_EVENT_CONNECTED = 1u << 2,
+	/* ACCEPT: the connection came from another channel's mp_transfer. */
+	MP_EVENT_TRANSFERRED = 1u << 3,
+	/* ACCEPT: the new socket is a lightweight socket. */
+	MP_EVENT_LWSOCKET = 1u << 4,
+	/* CLOSE: an mp_disconnect is done; the handle lives on. */
+	MP_EVENT_DISCONNECTED = 1u << 5,
+	/* CLOSE: the handle is retired. Its number is dead, nothing of it is in flight, no event of it will follow. */
+	MP_EVENT_RETIRED = 1u << 6,
+	/* CLOSE: the handle was given away by mp_transfer. */
+	MP_EVENT_GIVEN = 1u << 7,
+};
+
+/* One completion (paper §3.1, mp_dispatch). 48 bytes. */
+struct mp_event {
+	uint64_t cookie;  /* of mp_register, mp_connect or mp_transfer; of the listener for ACCEPT */
+	mp_handle handle; /* ACCEPT: the new connection (0 when result < 0); otherwise the request's handle */
+	uint64_t data;    /* READ with MP_EVENT_LEASED: address of the bytes; otherwise 0 */
+	int32_t result;   /* bytes moved, 0 at end of stream, or -errno */
+	uint32_t stage;   /* MP_STAGE_* */
+	uint32_t flags;   /* MP_EVENT_* */
+	uint32_t lease;   /* READ with MP_EVENT_LEASED: the lease's number; otherwise 0 */
+	mp_handle source; /* ACCEPT: the listener's handle (0 for connected and transferred) */
+};
+
+enum {
+	/* One thread for the channel's life: lets the kernel defer its work (SINGLE_ISSUER and DEFER_TASKRUN, 6.1). */
+	MP_CONFIG_SINGLE_THREAD = 1u << 0,
+	/* Act as if this kernel had no fixed-fd install (tests of the degraded mode). */
+	MP_CONFIG_NO_FD_INSTALL = 1u << 1,
+	/* Wake through an eventfd even where the kernel can post a completion directly (tests). */
+	MP_CONFIG_WAKE_EVENTFD = 1u << 2,
+	/* Let a leased read take several buffers at a time (receive bundles, 6.10). Not with read events one by one. */
+	MP_CONFIG_NO_LEASE = 1u << 3, /* no receive buffers: mp_read only */
+};
+
+/* What a channel is made of. Zero means the default. 40 bytes. */
+struct mp_config {
+	uint32_t size;            /* sizeof(struct mp_config), for older callers; required */
+	uint32_t flags;           /* MP_CONFIG_* */
+	uint32_t queue_entries;   /* requests the queue holds before it is flushed by itself; default 256, at most 4096 */
+	uint32_t max_handles;     /* listeners, sockets and fds at a time; default 16384, at most 1048576 */
+	uint32_t buffer_count;    /* receive buffers, a power of two; default 256, at most 32768 */
+	uint32_t buffer_bytes;    /* bytes of each; default 4096, at most 1 MiB */
+	uint32_t batch_threshold; /* requests that flush by themselves; default 32; 1 turns batching off */
+	int32_t cpu;              /* the CPU this channel stands for (listener masks and steering); -1: none */
+	uint32_t max_lwsockets;   /* lightweight sockets at a time; default and upper limit: max_handles, RLIMIT_NOFILE */
+	uint32_t reserved;        /* 0 */
+};
+
+/* A channel's counters since its creation. Read by any thread; each value is exact, the set is not a snapshot. */
+struct mp_counters {
+	uint64_t system_calls;    /* io_uring_enter calls */
+	uint64_t requests;        /* requests given to the kernel */
+	uint64_t events;          /* events returned by mp_dispatch */
+	uint64_t dispatches;      /* mp_dispatch calls that returned at least one event */
+	uint64_t waits;           /* io_uring_enter calls that could sleep */
+	uint64_t wakes;           /* mp_wake calls that had to make a system call */
+	uint64_t accepted;        /* connections accepted */
+	uint64_t buffers_starved; /* leased reads that found no free buffer */
+	uint64_t cq_overflows;    /* times the completion queue overflowed: a defect signal */
+	uint64_t stale_events;    /* completions of retired handles, dropped */
+	uint64_t rearms;          /* leased reads that the kernel had ended and the channel armed again */
+	uint64_t short_writes;    /* writes the kernel did in part and the channel went on with */
+	uint64_t transfers;       /* connections given to other channels */
+	uint64_t leases_out;      /* receive buffers the caller holds now */
+	uint64_t handles_live;    /* handles in use now */
+	uint64_t in_flight;       /* requests in the kernel or queued now, the channel's own not counted */
+};
+
+/* What this kernel and process allow: bit n of `available`, with a reason in mp_feature_reason when clear. */
+enum {
+	MP_FEATURE_RING = 0,          /* io_uring with the flags a channel needs; without it nothing works */
+	MP_FEATURE_LEASED_READ = 1,   /* multishot receive into a provided-buffer ring (6.0) */
+	MP_FEATURE_LWSOCKET = 2,      /* accept into the fixed-file table (5.19) */
+	MP_FEATURE_TRANSFER = 3,      /* descriptors over MSG_RING (6.0) */
+	MP_FEATURE_SINGLE_THREAD = 4, /* SINGLE_ISSUER and DEFER_TASKRUN (6.1) */
+	MP_FEATURE_FD_INSTALL = 5,    /* lightweight socket to fd (6.8) */
+	MP_FEATURE_NO_IOWAIT = 6,     /* a waiting ring does not show as iowait (6.15) */
+	MP_FEATURE_DIRECT_WAKE = 7,   /* wake without an eventfd (6.13) */
+	MP_FEATURE_SOCKET_NAME = 8,   /* getsockname on a lightweight socket (after 6.18) */
+	MP_FEATURE_COUNT = 9,
+};
+
+#define MP_REASON_BYTES 160
+
+/* mp_probe's answer. */
+struct mp_features {
+	uint32_t size;      /* sizeof(struct mp_features); set by the caller */
+	uint32_t available; /* bit per MP_FEATURE_* */
+	char reason[MP_FEATURE_COUNT][MP_REASON_BYTES]; /* why not, and what to do; empty when available */
+};
+
+/* A distinct error of mp_create and mp_probe: this kernel is older than the floor (Linux 6.1). */
+#define MP_ERROR_TOO_OLD (-10001)
+/* io_uring is denied to this process: seccomp, a security module, or kernel.io_uring_disabled. */
+#define MP_ERROR_DENIED (-10002)
+
+/* The library's MP_ABI_VERSION. Any thread. */
+MP_API uint32_t mp_abi_version(void);
+
+/* Short English text for a negative return value or event result. Never NULL. Any thread. */
+MP_API const char *mp_error_text(int32_t error);
+
+/* The name of feature MP_FEATURE_*, such as "fd_install"; NULL past the last. Any thread. */
+MP_API const char *mp_feature_name(uint32_t feature);
+
+/* Tries every mechanism once, with the flags that channels use, and fills `features`. Takes about a millisecond.
+ * 0, MP_ERROR_TOO_OLD, MP_ERROR_DENIED or another -errno; the same as the reason of MP_FEATURE_RING. Any thread. */
+MP_API int32_t mp_probe(struct mp_features *features);
+
+/* Creates a channel (paper: mp_create). `config` may be NULL for the defaults. *channel is NULL on error.
+ * -EINVAL for a value out of range, -ENOMEM, -EMFILE, or mp_probe's errors. Memory is touched by the calling
+ * thread first: create a channel on the CPU that will run it. */
+MP_API int32_t mp_create(const struct mp_config *config, struct mp_channel **channel);
+
+/* Closes every handle (without events), waits until the kernel has given all memory back, frees the channel.
+ * Leases die with it. Sockets of regular fds that are still registered (not accepted) stay open. */
+MP_API void mp_destroy(struct mp_channel *channel);
+
+/* Registers `fd` (paper: mp_register): a connected or listening socket, or anything else that can be read or
+ * written (pipe, eventfd, timerfd, file). The fd stays the caller's: it must stay open until mp_unregister's event,
+ * and remains usable after it. `cookie` comes back in every event.
+ *
+ * cpu_mask 0 registers the fd itself. For a socket bound with SO_REUSEPORT, a non-zero mask opens this channel's own
+ * listener partition of the fd's address: a new socket, which the channel owns and closes (paper §3.2). The bits of
+ * the mask name the CPUs (0 to 63) whose channels take part; a channel whose `cpu` is not among them gets -EPERM.
+ * Registering the same bound fd on each channel gives each its own accept queue; the fd itself should not listen.
+ *
+ * The handle, or -EBADF, -ENFILE (table full), -EINVAL, -EADDRINUSE. */
+MP_API mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask);
+
+/* Cancels what is pending and retires the handle (paper: mp_unregister). A regular fd stays open for the caller; a
+ * lightweight socket, an accepted socket and a partition are freed. Event: CLOSE with MP_EVENT_RETIRED, after the
+ * last event of every pending request. 0, -EBADF, -EALREADY. */
+MP_API int32_t mp_unregister(struct mp_channel *channel, mp_handle handle);
+
+enum {
+	/* Accepted sockets get no entry in the process's fd table (paper §3.3). */
+	MP_ACCEPT_LWSOCKET = 1u << 0,
+	/* After each event, the request is made again by itself, until an error or mp_unregister. */
+	MP_ACCEPT_KEEP = 1u << 1,
+};
+
+/* Accepts `count` (1 to 64) connections (paper: mp_accept). One ACCEPT event each; `cookie` is the listener's until
+ * mp_set_cookie. With MP_ACCEPT_KEEP `count` accepts stay outstanding; an error event without MP_EVENT_MORE means one
+ * of them ended and must be made again by the caller. Per event: -EMFILE, -ENFILE (fd limit, lwsocket table or handle
+ * table full), -ECONNABORTED and what accept4(2) gives. Returns 0, -EBADF, -EINVAL, -ENOTSUP. */
+MP_API int32_t mp_accept(struct mp_channel *channel, mp_handle listener, uint32_t count, uint32_t flags);
+
+/* Cancels every outstanding accept of a listener; each ends with an event (-ECANCELED, or a connection that was
+ * just accepted), the last one without MP_EVENT_MORE. 0, -EBADF. */
+MP_API int32_t mp_accept_stop(struct mp_channel *channel, mp_handle listener);
+
+/* Connects to `address` (a struct sockaddr of `address_bytes`, copied). Event: ACCEPT with MP_EVENT_CONNECTED; on
+ * error the handle stays and is to be closed. flags: MP_ACCEPT_LWSOCKET or 0. The handle, or -errno. */
+MP_API mp_handle mp_connect(struct mp_channel *channel, const void *address, uint32_t address_bytes, uint64_t cookie,
+			    uint32_t flags);
+
+/* Replaces the cookie of a handle; events already in the kernel bring the new one. 0, -EBADF. */
+MP_API int32_t mp_set_cookie(struct mp_channel *channel, mp_handle handle, uint64_t cookie);
+
+/* Copies the peer's address (accept, connect) as a struct sockaddr; at most 128 bytes. The address's size, or 0 when
+ * there is none (Unix client without a name), or -EBADF. */
+MP_API int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity);
+
+/* Reads once into the caller's buffer (paper: mp_read). One READ event; 0 is the end of the stream. One read per
+ * handle at a time: -EBUSY. 0, -EBADF, -EINVAL, -ENOTSUP. */
+MP_API int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes);
+
+/* Starts a leased read on a socket: a READ event with MP_EVENT_LEASED for each piece of data, in buffers that the kernel picks
+ * from the channel's; an idle handle holds none. MP_EVENT_MORE is clear in the last event: end of stream (0), an
+ * error, or mp_read_pause (-ECANCELED). Running out of buffers is no event: reading goes on when leases return.
+ * 0, -EBADF, -EBUSY, -ENOTSUP. */
+MP_API int32_t mp_read_start(struct mp_channel *channel, mp_handle handle);
+
+/* Stops a leased read; data already taken from the socket still arrives, then an event with -ECANCELED (without
+ * MP_EVENT_MORE) says that it has stopped; or the end of the stream or an error comes instead. 0, -EBADF, -EALREADY. */
+MP_API int32_t mp_read_pause(struct mp_channel *channel, mp_handle handle);
+
+/* Gives a lease back; its memory must not be touched any more. Also after its handle was retired. 0, -EINVAL. */
+MP_API int32_t mp_release(struct mp_channel *channel, uint32_t lease);
+
+/* Address of receive buffer `lease` (0 to buffer_count - 1); NULL past the last. Any thread. */
+MP_API void *mp_lease_address(struct mp_channel *channel, uint32_t lease);
+
+/* Writes all `bytes` (paper: mp_write). One WRITE event: `bytes`, or -errno (some bytes may have gone). -EPIPE brings
+ * no signal. One write per handle at a time: -EBUSY. 0, -EBADF, -EINVAL. */
+MP_API int32_t mp_write(struct mp_channel *channel, mp_handle handle, const void *buffer, uint32_t bytes);
+
+/* As mp_write, gathered (paper: mp_writev). `vectors` is an array of struct iovec, 1 to 1024; it belongs to the
+ * channel, which may change it, until the event. The sum must fit in 31 bits. */
+MP_API int32_t mp_writev(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count);
+
+enum {
+	MP_SHUT_READ = 0,
+	MP_SHUT_WRITE = 1,
+	MP_SHUT_BOTH = 2,
+};
+
+/* Shuts a connection down without closing it (paper: mp_disconnect). Event: CLOSE with MP_EVENT_DISCONNECTED.
+ * 0, -EBADF, -EINVAL. */
+MP_API int32_t mp_disconnect(struct mp_channel *channel, mp_handle handle, uint32_t how);
+
+enum {
+	/* Reset the connection: the peer sees RST, unsent bytes are dropped. */
+	MP_CLOSE_ABORT = 1u << 0,
+};
+
+/* Closes (paper: mp_close): cancels what is pending (each still brings its event), closes the socket once nothing of
+ * it is in flight, retires the handle. Without MP_CLOSE_ABORT the peer gets every byte whose WRITE event came, then
+ * FIN; the system decides on RST where received bytes were left unread. A registered regular fd is closed too.
+ * Event: CLOSE with MP_EVENT_RETIRED, the handle's last. 0, -EBADF, -EALREADY. */
+MP_API int32_t mp_close(struct mp_channel *channel, mp_handle handle, uint32_t flags);
+
+/* A new fd for the handle's socket, which the caller owns (CLOEXEC). The handle goes on. Works at once, with a system
+ * call. -EBADF, -ENOTSUP (lightweight socket on a kernel before 6.8), -EMFILE. */
+MP_API int32_t mp_to_fd(struct mp_channel *channel, mp_handle handle);
+
+/* The fd of a handle that is no lightweight socket; it stays the channel's. -EBADF, -ENOTSUP. */
+MP_API int32_t mp_peek_fd(struct mp_channel *channel, mp_handle handle);
+
+/* Local address as getsockname(2) gives it; 0 to 128 bytes. -EBADF, -ENOTSUP (lightweight socket where the kernel
+ * cannot tell). Works at once. */
+MP_API int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity);
+
+/* Gives a connection with nothing in flight to another channel, where it arrives as an ACCEPT event with
+ * MP_EVENT_TRANSFERRED and `cookie`. Here: a CLOSE event with MP_EVENT_RETIRED | MP_EVENT_GIVEN, or a negative result with
+ * MP_EVENT_GIVEN alone when the target could not take it (the handle stays). The target must outlive the event.
+ * 0, -EBADF, -EBUSY, -ENOTSUP. */
+MP_API int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_channel *target, uint64_t cookie);
+
+/* Gives the collected requests to the kernel now, without waiting. The number given, or -errno. */
+MP_API int32_t mp_flush(struct mp_channel *channel);
+
+/* Takes up to `capacity` events (paper: mp_dispatch; here an array). Gives collected requests to the kernel by the
+ * batching rules, in the same system call as the wait. Waits up to `timeout_ns` for the first event: 0 does not wait,
+ * negative waits without limit. Returns the number of events; 0 after the time-out, a signal, or mp_wake.
+ * -errno only when the ring itself is broken. Never calls back; never recursive. */
+MP_API int32_t mp_dispatch(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, int64_t timeout_ns);
+
+/* Makes the channel's current or next mp_dispatch return without waiting. Calls between two dispatches count once; a
+ * system call is made only when the carrier sleeps. Any thread; the channel must live. */
+MP_API void mp_wake(struct mp_channel *channel);
+
+/* Copies the counters. Any thread. */
+MP_API void mp_read_counters(const struct mp_channel *channel, struct mp_counters *counters);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,170 @@
+/* The socket system calls that are no ring requests. */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Partitions queue what the fd itself would have; net.core.somaxconn still caps it. */
+#define PARTITION_BACKLOG 4096
+
+static int32_t option(int32_t fd, int32_t name)
+{
+	int value = 0;
+	socklen_t bytes = sizeof value;
+
+	return getsockopt(fd, SOL_SOCKET, name, &value, &bytes) ? -errno : value;
+}
+
+int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
+{
+	struct stat status;
+	int32_t domain;
+
+	memset(what, 0, sizeof *what);
+	if (fstat(fd, &status))
+		return -errno;
+	if (!S_ISSOCK(status.st_mode))
+		return 0;
+	what->socket = true;
+	what->stream = option(fd, SO_TYPE) == SOCK_STREAM;
+	what->listening = option(fd, SO_ACCEPTCONN) == 1;
+	domain = option(fd, SO_DOMAIN);
+	what->inet = domain == AF_INET || domain == AF_INET6;
+	what->reuseport = option(fd, SO_REUSEPORT) == 1;
+	return 0;
+}
+
+/* Accepted sockets inherit these from their listener, so a partition must have what the user set on the first. */
+static int32_t copy_options(int32_t from, int32_t to, int32_t domain)
+{
+	static const struct {
+		int level, name;
+	} copied[] = {
+		{ IPPROTO_TCP, TCP_NODELAY },	{ SOL_SOCKET, SO_KEEPALIVE },	{ IPPROTO_TCP, TCP_KEEPIDLE },
+		{ IPPROTO_TCP, TCP_KEEPINTVL }, { IPPROTO_TCP, TCP_KEEPCNT },	{ SOL_SOCKET, SO_REUSEADDR },
+		{ IPPROTO_IPV6, IPV6_V6ONLY },	{ IPPROTO_TCP, TCP_DEFER_ACCEPT },
+	};
+
+	for (uint32_t i = 0; i < sizeof copied / sizeof *copied; i++) {
+		int value = 0;
+		socklen_t bytes = sizeof value;
+
+		if (copied[i].level == IPPROTO_IPV6 && domain != AF_INET6)
+			continue;
+		if (getsockopt(from, copied[i].level, copied[i].name, &value, &bytes) ||
+		    setsockopt(to, copied[i].level, copied[i].name, &value, bytes))
+			return -errno;
+	}
+	return 0;
+}
+
+int32_t mp_os_partition(int32_t fd, int32_t cpu)
+{
+	struct sockaddr_storage address;
+	socklen_t bytes = sizeof address;
+	int32_t domain = option(fd, SO_DOMAIN), listener, error;
+	int on = 1;
+
+	if (getsockname(fd, (struct sockaddr *)&address, &bytes))
+		return -errno;
+	if (domain < 0)
+		return domain;
+	listener = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (listener < 0)
+		return -errno;
+	if (setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on)) {
+		error = -errno;
+		goto close_listener;
+	}
+	error = copy_options(fd, listener, domain);
+	if (error)
+		goto close_listener;
+	if (bind(listener, (struct sockaddr *)&address, bytes)) {
+		error = -errno;
+		goto close_listener;
+	}
+	if (cpu >= 0)
+		(void)setsockopt(listener, SOL_SOCKET, SO_INCOMING_CPU, &cpu, sizeof cpu);
+	if (listen(listener, PARTITION_BACKLOG)) {
+		error = -errno;
+		goto close_listener;
+	}
+	return listener;
+
+close_listener:
+	close(listener);
+	return error;
+}
+
+int32_t mp_os_socket(int32_t family)
+{
+	int32_t fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int32_t mp_os_eventfd(void)
+{
+	int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int32_t mp_os_notify(int32_t eventfd)
+{
+	uint64_t one = 1;
+
+	return write(eventfd, &one, sizeof one) == sizeof one ? 0 : -errno;
+}
+
+void mp_os_close(int32_t fd)
+{
+	close(fd);
+}
+
+int32_t mp_os_duplicate(int32_t fd)
+{
+	int32_t copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
+}
+
+int32_t mp_os_name(int32_t fd, bool peer, void *address, uint32_t capacity)
+{
+	struct sockaddr_storage name;
+	socklen_t bytes = sizeof name;
+
+	if (peer ? getpeername(fd, (struct sockaddr *)&name, &bytes) : getsockname(fd, (struct sockaddr *)&name, &bytes))
+		return -errno;
+	if (bytes > sizeof name)
+		bytes = sizeof name;
+	memcpy(address, &name, bytes < capacity ? bytes : capacity);
+	return (int32_t)bytes;
+}
+
+uint32_t mp_os_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > 1u << 20)
+		return 1u << 20;
+	return (uint32_t)limit.rlim_cur;
+}
+
+int64_t mp_os_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}

@@ -1,0 +1,34 @@
+/* The socket system calls that are no ring requests. A seam like ring.h: the fake kernel replaces it. */
+#ifndef MP_OS_H
+#define MP_OS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mp_os_fd {
+	bool socket;
+	bool stream;    /* SOCK_STREAM */
+	bool listening;
+	bool inet;      /* AF_INET or AF_INET6 */
+	bool reuseport; /* SO_REUSEPORT is set */
+};
+
+/* What an fd is. 0 or -EBADF. */
+int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what);
+
+/* A new listening socket on the address of `fd`, in its SO_REUSEPORT group; TCP options are copied. fd or -errno.
+ * `cpu` >= 0 asks for connections whose packets that CPU receives (SO_INCOMING_CPU; ignored where unknown). */
+int32_t mp_os_partition(int32_t fd, int32_t cpu);
+
+int32_t mp_os_socket(int32_t family);
+int32_t mp_os_eventfd(void);
+int32_t mp_os_notify(int32_t eventfd);
+void mp_os_close(int32_t fd);
+int32_t mp_os_duplicate(int32_t fd);
+int32_t mp_os_name(int32_t fd, bool peer, void *address, uint32_t capacity);
+uint32_t mp_os_fd_limit(void);
+
+/* CLOCK_MONOTONIC. */
+int64_t mp_os_now_ns(void);
+
+#endif

@@ -1,0 +1,99 @@
+/* The submission and completion queues. ring.c is the only caller of io_uring's system calls; tests/fake_ring.c
+ * stands in for it with a simulated kernel, so everything the kernel does to the library goes through here. */
+#ifndef MP_RING_H
+#define MP_RING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "uapi.h"
+
+struct mp_ring {
+	int32_t fd;
+	uint32_t features;    /* IORING_FEAT_* of the kernel */
+	uint32_t enter_flags; /* added to each enter that waits */
+
+	struct io_uring_sqe *sqes;
+	_Atomic uint32_t *sq_head; /* written by the kernel, pairs with our acquire in mp_ring_next */
+	_Atomic uint32_t *sq_tail;
+	_Atomic uint32_t *sq_flags;
+	uint32_t sq_mask;
+	uint32_t sq_entries;
+	uint32_t tail;      /* next submission, not yet visible */
+	uint32_t submitted; /* what the kernel has taken */
+
+	struct io_uring_cqe *cqes;
+	_Atomic uint32_t *cq_head;
+	_Atomic uint32_t *cq_tail; /* written by the kernel, pairs with our acquire in mp_ring_peek */
+	uint32_t cq_mask;
+	uint32_t cq_entries;
+
+	void *map;
+	uint64_t map_bytes;
+	void *sqe_map;
+	uint64_t sqe_map_bytes;
+	void *backend; /* the fake kernel's state */
+};
+
+struct mp_ring_config {
+	uint32_t entries;
+	uint32_t cq_entries;
+	bool single_thread;
+};
+
+/* 0 or -errno. On success the ring owns its memory until mp_ring_close. */
+int32_t mp_ring_open(struct mp_ring *ring, const struct mp_ring_config *config);
+void mp_ring_close(struct mp_ring *ring);
+
+/* Gives what is prepared to the kernel; waits for `wait` completions up to `timeout_ns` (negative: no limit).
+ * The number of submissions taken, or -errno (-ETIME after the timeout, -EINTR after a signal). */
+int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns);
+
+/* A sparse table of `count` fixed files; a provided-buffer ring as group 0. 0 or -errno. */
+int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count);
+int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring *buffers, uint32_t entries);
+
+/* Makes a token appear in `ring`'s completions from a thread without a ring (6.13). 0 or -errno. */
+int32_t mp_ring_post(struct mp_ring *ring, uint64_t token);
+
+/* Submissions prepared and not yet taken. */
+static inline uint32_t mp_ring_pending(const struct mp_ring *ring)
+{
+	return ring->tail - ring->submitted;
+}
+
+/* The next free submission, zeroed by the caller's mp_batch_request; NULL when the queue is full. */
+static inline struct io_uring_sqe *mp_ring_next(struct mp_ring *ring)
+{
+	uint32_t head = atomic_load_explicit(ring->sq_head, memory_order_acquire);
+
+	if (ring->tail - head >= ring->sq_entries)
+		return NULL;
+	return &ring->sqes[ring->tail++ & ring->sq_mask];
+}
+
+/* The oldest completion, or NULL. Valid until mp_ring_seen. */
+static inline struct io_uring_cqe *mp_ring_peek(const struct mp_ring *ring, uint32_t ahead)
+{
+	uint32_t head = atomic_load_explicit(ring->cq_head, memory_order_relaxed) + ahead;
+
+	if (head == atomic_load_explicit(ring->cq_tail, memory_order_acquire))
+		return NULL;
+	return &ring->cqes[head & ring->cq_mask];
+}
+
+/* Gives `count` completions back; release: the kernel may overwrite them from here on. */
+static inline void mp_ring_seen(struct mp_ring *ring, uint32_t count)
+{
+	uint32_t head = atomic_load_explicit(ring->cq_head, memory_order_relaxed);
+
+	atomic_store_explicit(ring->cq_head, head + count, memory_order_release);
+}
+
+static inline uint32_t mp_ring_flags(const struct mp_ring *ring)
+{
+	return atomic_load_explicit(ring->sq_flags, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,22 @@
+/* The kernel's io_uring ABI: the system's header, and what is newer than the oldest header we build with (6.1).
+ * Each constant carries the kernel that brought it. Nothing here says that the running kernel has it: probe.c tries. */
+#ifndef MP_UAPI_H
+#define MP_UAPI_H
+
+#include <linux/io_uring.h>
+
+/* Operations are an enum in the kernel's header, so newer ones get names of our own. */
+#define MP_OP_FIXED_FD_INSTALL 54 /* 6.8 */
+
+#define MP_REGISTER_SEND_MSG_RING 31 /* 6.13: post to a ring without a ring */
+
+#define MP_SOCKET_OP_GETSOCKNAME 5 /* after 6.18 */
+
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
+#endif
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17) /* 6.15 */
+#endif
+
+#endif
