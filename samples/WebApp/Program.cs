@@ -1,0 +1,72 @@
+// The sample host: picks the transport, binds the endpoints, maps the routes.
+using System.Net.Sockets;
+using MegaPipe.Kestrel;
+using WebApp;
+
+if (!SampleArguments.TryParse(args, out SampleArguments arguments, out string? error))
+{
+    Console.Error.WriteLine(error);
+    return 2;
+}
+
+if (arguments.ShowHelp)
+{
+    Console.WriteLine(SampleArguments.Help);
+    return 0;
+}
+
+WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
+{
+    Args = args,
+    // Benchmarks start the app from other folders; without its appsettings.json it would log every request.
+    ContentRootPath = AppContext.BaseDirectory,
+});
+
+if (!SampleArguments.TryResolve(builder.Configuration, out arguments, out error))
+{
+    Console.Error.WriteLine(error);
+    return 2;
+}
+
+switch (arguments.Transport)
+{
+    case SampleTransport.MegaPipe:
+        builder.WebHost.UseMegaPipe();
+        break;
+    case SampleTransport.Sockets:
+        builder.WebHost.UseSockets();
+        break;
+    default:
+        builder.WebHost.UseSockets(options => options.UnsafePreferInlineScheduling = true);
+        break;
+}
+
+Endpoints.Configure(builder, arguments);
+builder.WebHost.ConfigureKestrel(options => options.Limits.MaxRequestBodySize = null);
+// A request that is still being served (say /delay/600000) holds Ctrl+C no longer than this.
+builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(5));
+builder.Services.AddSingleton(arguments);
+builder.Services.AddSingleton<TransportReporter>();
+
+await using WebApplication app = builder.Build();
+
+Endpoints.AddPorts(app, arguments);
+FastRoutes.Use(app);
+app.UseRouting();
+app.UseWebSockets();
+Routes.Map(app);
+WebSocketRoute.Map(app);
+StatusRoutes.Map(app);
+
+try
+{
+    await app.RunAsync();
+    return 0;
+}
+catch (Exception exception) when (exception is IOException or SocketException or FormatException
+    or InvalidOperationException or Microsoft.Extensions.Options.OptionsValidationException)
+{
+    // Address in use, a wrong URL, a wrong option: the host has logged the stack; the last line says what to change.
+    Console.Error.WriteLine($"WebApp: {exception.Message}");
+    return 1;
+}
