@@ -1,0 +1,341 @@
+/* mp-load: load generator for HTTP/1.1 and for the fixed-size RPC protocol of mp-rpc-server. See `mp-load --help`. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common.h"
+#include "common_loop.h"
+
+#define HEADERS_LIMIT    16u
+#define OVERTIME_SECONDS 45u           /* opening connections takes at most 30 s; past this something hangs */
+#define REQUESTS_LIMIT   (256ull << 20) /* bytes of the prepared requests: body x pipeline */
+#define CONNECT_WAIT_MS  3000
+
+static const char usage[] =
+	"usage: mp-load rpc|http --port PORT [options]\n"
+	"\n"
+	"  --host ADDRESS               default 127.0.0.1\n"
+	"  --connections N              default 64\n"
+	"  --seconds S                  measured time, default 5; --warmup-seconds S before it, default 0\n"
+	"  --requests-per-connection K  then close and connect again; default 0: never\n"
+	"  --pipeline N                 requests in flight per connection, default 1\n"
+	"  --rate RPS                   open loop: requests are sent by the clock, and latency runs from the moment\n"
+	"                               each was due; default 0: closed loop\n"
+	"  --close fin|rst              how connections end, default fin\n"
+	"  --source-addresses N         connect from 127.0.0.1 to 127.0.0.N in turn; default 20 for IPv4 loopback\n"
+	"  --json                       print one JSON object\n"
+	"  --allow-remote               without it, only loopback addresses are accepted\n"
+	"rpc:\n"
+	"  --message-bytes N            size of request and response, default 64\n"
+	"http:\n"
+	"  --path PATH                  default /\n"
+	"  --method NAME                default GET\n"
+	"  --body-bytes N               request body of that size\n"
+	"  --header 'Name: value'       up to 16\n"
+	"\n"
+	"With K requests per connection and --close fin, the last HTTP request says 'Connection: close'. Latency of a\n"
+	"connection's first request includes the connect. Exit status: 0 when any request was answered, 1 when none,\n"
+	"2 for a usage or set-up error.\n";
+
+struct options {
+	bool http, json, allow_remote;
+	const char *host, *path, *method;
+	const char *headers[HEADERS_LIMIT];
+	uint32_t header_count;
+	uint64_t body_bytes, message_bytes;
+	uint16_t port;
+	bool sources_given;
+	struct loop_config loop;
+};
+
+enum { HOST = 1, PORT, PATH, CONNECTIONS, SECONDS, WARMUP, PER_CONNECTION, PIPELINE, RATE, METHOD, BODY, CLOSE, SOURCES,
+       HEADER, MESSAGE, JSON, REMOTE, HELP };
+
+static const struct option long_options[] = {
+	{ "host", 1, NULL, HOST },
+	{ "port", 1, NULL, PORT },
+	{ "path", 1, NULL, PATH },
+	{ "connections", 1, NULL, CONNECTIONS },
+	{ "seconds", 1, NULL, SECONDS },
+	{ "warmup-seconds", 1, NULL, WARMUP },
+	{ "requests-per-connection", 1, NULL, PER_CONNECTION },
+	{ "pipeline", 1, NULL, PIPELINE },
+	{ "rate", 1, NULL, RATE },
+	{ "method", 1, NULL, METHOD },
+	{ "body-bytes", 1, NULL, BODY },
+	{ "close", 1, NULL, CLOSE },
+	{ "source-addresses", 1, NULL, SOURCES },
+	{ "header", 1, NULL, HEADER },
+	{ "message-bytes", 1, NULL, MESSAGE },
+	{ "json", 0, NULL, JSON },
+	{ "allow-remote", 0, NULL, REMOTE },
+	{ "help", 0, NULL, HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+static void take_option(struct options *options, int32_t option)
+{
+	static const char *const closes[] = { "fin", "rst", NULL };
+	struct loop_config *loop = &options->loop;
+
+	switch (option) {
+	case HOST:
+		options->host = optarg;
+		break;
+	case PORT:
+		options->port = (uint16_t)parse_integer("--port", optarg, 1, 65535);
+		break;
+	case PATH:
+		options->path = optarg;
+		break;
+	case CONNECTIONS:
+		loop->connections = (uint32_t)parse_integer("--connections", optarg, 1, 1000000);
+		break;
+	case SECONDS:
+		loop->duration_ns = (uint64_t)(parse_real("--seconds", optarg, 0.01, 86400) * 1e9);
+		break;
+	case WARMUP:
+		loop->warmup_ns = (uint64_t)(parse_real("--warmup-seconds", optarg, 0, 86400) * 1e9);
+		break;
+	case PER_CONNECTION:
+		loop->requests_per_connection = parse_integer("--requests-per-connection", optarg, 0, 1ull << 40);
+		break;
+	case PIPELINE:
+		loop->pipeline = (uint32_t)parse_integer("--pipeline", optarg, 1, 4096);
+		break;
+	case RATE:
+		loop->rate = parse_real("--rate", optarg, 0, 1e8);
+		break;
+	case METHOD:
+		options->method = optarg;
+		break;
+	case BODY:
+		options->body_bytes = parse_integer("--body-bytes", optarg, 0, REQUESTS_LIMIT);
+		break;
+	case CLOSE:
+		loop->reset = parse_choice("--close", optarg, closes) == 1;
+		break;
+	case SOURCES:
+		loop->source_addresses = (uint32_t)parse_integer("--source-addresses", optarg, 0, 1000);
+		options->sources_given = true;
+		break;
+	case HEADER:
+		if (options->header_count == HEADERS_LIMIT)
+			fail("more than %u --header options", HEADERS_LIMIT);
+		if (strchr(optarg, ':') == NULL || strpbrk(optarg, "\r\n") != NULL)
+			fail("--header is '%s', but must be 'Name: value'", optarg);
+		options->headers[options->header_count++] = optarg;
+		break;
+	case MESSAGE:
+		options->message_bytes = parse_integer("--message-bytes", optarg, 1, 1 << 20);
+		break;
+	case JSON:
+		options->json = true;
+		break;
+	case REMOTE:
+		options->allow_remote = true;
+		break;
+	case HELP:
+		fputs(usage, stdout);
+		exit(0);
+	default:
+		exit(2); /* getopt has said what is wrong */
+	}
+}
+
+static void parse_options(struct options *options, int32_t count, char **arguments)
+{
+	static const char *const protocols[] = { "rpc", "http", NULL };
+
+	if (count < 2) {
+		fputs(usage, stderr);
+		exit(2);
+	}
+	if (arguments[1][0] != '-') {
+		options->http = parse_choice("the first argument", arguments[1], protocols) == 1;
+		arguments[1] = arguments[0];
+		arguments++;
+		count--;
+	}
+	for (int32_t option; (option = getopt_long(count, arguments, "", long_options, NULL)) != -1;)
+		take_option(options, option);
+	if (optind < count)
+		fail("do not know what '%s' means here", arguments[optind]);
+	if (options->port == 0)
+		fail("--port is missing");
+	if (options->http && options->path[0] != '/')
+		fail("--path is '%s', but must begin with '/'", options->path);
+}
+
+/* Resolves the host; refuses what is not loopback unless allowed. */
+static void find_host(struct options *options)
+{
+	struct loop_config *loop = &options->loop;
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&loop->address;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&loop->address;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
+	int32_t error = getaddrinfo(options->host, NULL, &hints, &found);
+
+	if (error != 0 || found->ai_addrlen > sizeof(loop->address))
+		fail("--host is '%s': %s", options->host, error != 0 ? gai_strerror(error) : "unknown kind of address");
+	memcpy(&loop->address, found->ai_addr, found->ai_addrlen);
+	loop->address_bytes = (uint32_t)found->ai_addrlen;
+	freeaddrinfo(found);
+
+	bool is_v4 = loop->address.ss_family == AF_INET;
+	bool loopback = is_v4 ? ntohl(v4->sin_addr.s_addr) >> 24 == 127 : IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+
+	if (!loopback && !options->allow_remote)
+		fail("%s is not a loopback address; --allow-remote permits it", options->host);
+	if (is_v4)
+		v4->sin_port = htons(options->port);
+	else
+		v6->sin6_port = htons(options->port);
+	if (!options->sources_given)
+		loop->source_addresses = loopback && is_v4 ? 20 : 0;
+	else if (loop->source_addresses > 0 && !(loopback && is_v4))
+		fail("--source-addresses needs an IPv4 loopback host");
+}
+
+/* One connect before all others: says at once, and in one line, that nothing listens. */
+static void try_host(const struct options *options)
+{
+	const struct loop_config *loop = &options->loop;
+	int32_t fd = socket(loop->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error = 0;
+	socklen_t error_bytes = sizeof(error);
+
+	if (fd < 0)
+		fail("socket: %s", strerror(errno));
+	if (connect(fd, (const struct sockaddr *)&loop->address, loop->address_bytes) != 0) {
+		struct pollfd wait = { .fd = fd, .events = POLLOUT };
+
+		if (errno != EINPROGRESS)
+			error = errno;
+		else if (poll(&wait, 1, CONNECT_WAIT_MS) != 1)
+			error = ETIMEDOUT;
+		else
+			getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_bytes);
+	}
+	if (error != 0)
+		fail("cannot connect to %s port %u: %s", options->host, options->port, strerror(error));
+	close(fd);
+}
+
+/* The request's head and body; `closes`: ask the server to close after it. */
+static char *write_request(const struct options *options, bool closes, uint64_t *bytes)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *file = open_memstream(&text, &size);
+
+	if (file == NULL)
+		fail("out of memory");
+	if (options->http) {
+		const char *left = strchr(options->host, ':') != NULL ? "[" : "", *right = *left != '\0' ? "]" : "";
+
+		fprintf(file, "%s %s HTTP/1.1\r\nHost: %s%s%s:%u\r\n", options->method, options->path, left, options->host,
+			right, options->port);
+		for (uint32_t i = 0; i < options->header_count; i++)
+			fprintf(file, "%s\r\n", options->headers[i]);
+		if (options->body_bytes > 0 || strcmp(options->method, "POST") == 0)
+			fprintf(file, "Content-Length: %llu\r\n", (unsigned long long)options->body_bytes);
+		fprintf(file, "%s\r\n", closes ? "Connection: close\r\n" : "");
+	}
+	for (uint64_t i = 0; i < (options->http ? options->body_bytes : options->message_bytes); i++)
+		fputc(options->http ? 'x' : RPC_REQUEST_BYTE, file);
+	if (fclose(file) != 0)
+		fail("out of memory");
+	*bytes = size;
+	return text;
+}
+
+/* Prepares the bytes of a whole burst, so that the loop only sends. */
+static void prepare(struct options *options)
+{
+	struct loop_config *loop = &options->loop;
+	char *one = write_request(options, false, &loop->request_bytes), *all;
+
+	if (loop->request_bytes * loop->pipeline > REQUESTS_LIMIT)
+		fail("--pipeline times the request's size is over %llu MiB", REQUESTS_LIMIT >> 20);
+	all = allocate(loop->pipeline, loop->request_bytes);
+	for (uint32_t i = 0; i < loop->pipeline; i++)
+		memcpy(all + i * loop->request_bytes, one, loop->request_bytes);
+	free(one);
+	loop->requests = all;
+	loop->last = write_request(options, !loop->reset, &loop->last_bytes);
+	loop->format.message_bytes = options->http ? 0 : (uint32_t)options->message_bytes;
+	loop->format.no_body = strcmp(options->method, "HEAD") == 0;
+	if (raise_file_limit() < loop->connections + 16u)
+		fail("--connections is %u, but this process may open only %llu files (ulimit -n)", loop->connections,
+		     (unsigned long long)raise_file_limit());
+}
+
+static double quantile_us(const struct loop_result *result, double quantile)
+{
+	return (double)histogram_quantile_ns(&result->latency, quantile) / 1e3;
+}
+
+static void print_json(const struct loop_result *result)
+{
+	const struct histogram *latency = &result->latency;
+
+	printf("{\"requests\": %llu, \"bad_responses\": %llu, \"errors\": %llu, \"seconds\": %.6f, \"rps\": %.1f, "
+	       "\"bytes\": %llu, ",
+	       (unsigned long long)result->requests, (unsigned long long)result->bad_responses,
+	       (unsigned long long)result->errors, result->seconds, (double)result->requests / result->seconds,
+	       (unsigned long long)result->bytes);
+	printf("\"latency_us\": {\"mean\": %.2f, \"p50\": %.2f, \"p75\": %.2f, \"p90\": %.2f, \"p99\": %.2f, \"max\": %.2f}, ",
+	       latency->count > 0 ? (double)latency->sum_ns / (double)latency->count / 1e3 : 0, quantile_us(result, 0.5),
+	       quantile_us(result, 0.75), quantile_us(result, 0.9), quantile_us(result, 0.99),
+	       (double)latency->max_ns / 1e3);
+	printf("\"cpu_seconds\": %.6f, \"connections_opened\": %llu, \"unfinished\": %llu, \"first_error\": \"%s%s%s\"}\n",
+	       result->cpu_seconds, (unsigned long long)result->connections, (unsigned long long)result->unfinished,
+	       result->first_cause != NULL ? result->first_cause : "", result->first_error != 0 ? ": " : "",
+	       result->first_error != 0 ? strerror(result->first_error) : "");
+}
+
+static void print_text(const struct loop_result *result)
+{
+	printf("%llu requests in %.2f s: %.0f per second, %llu bytes received, %llu connections opened\n",
+	       (unsigned long long)result->requests, result->seconds, (double)result->requests / result->seconds,
+	       (unsigned long long)result->bytes, (unsigned long long)result->connections);
+	printf("latency us: p50 %.1f, p75 %.1f, p90 %.1f, p99 %.1f, max %.1f\n", quantile_us(result, 0.5),
+	       quantile_us(result, 0.75), quantile_us(result, 0.9), quantile_us(result, 0.99),
+	       (double)result->latency.max_ns / 1e3);
+	printf("bad responses %llu, errors %llu%s%s %s%s, unfinished %llu; generator used %.0f %% of a CPU\n",
+	       (unsigned long long)result->bad_responses, (unsigned long long)result->errors,
+	       result->first_cause != NULL ? " (first: " : "", result->first_cause != NULL ? result->first_cause : "",
+	       result->first_error != 0 ? strerror(result->first_error) : "", result->first_cause != NULL ? ")" : "",
+	       (unsigned long long)result->unfinished, result->cpu_seconds / result->seconds * 100);
+}
+
+int main(int argc, char **argv)
+{
+	static struct loop_result result;
+	struct options options = { .host = "127.0.0.1", .path = "/", .method = "GET", .message_bytes = 64 };
+
+	options.loop.connections = 64;
+	options.loop.pipeline = 1;
+	options.loop.duration_ns = 5 * NS_PER_SECOND;
+	parse_options(&options, argc, argv);
+	find_host(&options);
+	prepare(&options);
+	try_host(&options);
+	alarm((uint32_t)((options.loop.warmup_ns + options.loop.duration_ns) / NS_PER_SECOND) + OVERTIME_SECONDS);
+	loop_run(&options.loop, &result);
+	if (options.json)
+		print_json(&result);
+	else
+		print_text(&result);
+	free((char *)(uintptr_t)options.loop.requests);
+	free((char *)(uintptr_t)options.loop.last);
+	return result.requests > 0 ? 0 : 1;
+}
