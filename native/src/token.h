@@ -28,9 +28,8 @@ enum {
 	MP_TOKEN_WAKE = 12,
 	MP_TOKEN_ARRIVE = 13, /* index: the mailbox entry in the target channel */
 	MP_TOKEN_POLL_READ = 14,
-	MP_TOKEN_POLL_LEASED = 15,
-	MP_TOKEN_POLL_WRITE = 16,
-	MP_TOKEN_NAME = 17,
+	MP_TOKEN_POLL_WRITE = 15,
+	MP_TOKEN_NAME = 16,
 	MP_TOKEN_ACCEPT = 0x40,      /* + accept slot */
 	MP_TOKEN_POLL_ACCEPT = 0x80, /* + accept slot */
 	MP_ACCEPT_SLOTS = 64,

@@ -1,0 +1,172 @@
+/* The channel's inside, shared by the files that work on it. Everything but `wake_state` and the mailbox belongs to
+ * the carrier. */
+#ifndef MP_CHANNEL_H
+#define MP_CHANNEL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "buffers.h"
+#include "handle.h"
+#include "megapipe.h"
+#include "mp_assert.h"
+#include "ring.h"
+#include "token.h"
+
+/* Whether the carrier sleeps and whether somebody wants it awake; pairs: mp_wake and dispatch's sleep. */
+enum { MP_AWAKE, MP_SLEEPING, MP_WAKE_ASKED };
+
+/* Connections on their way from other channels. Bounded: a sender that finds no entry gets -EBUSY. */
+#define MP_MAILBOX_ENTRIES 256u
+
+struct mp_arrival {
+	uint64_t cookie;
+	uint32_t slot; /* reserved in this channel by the receiver when it arrives */
+	uint8_t used;
+	uint8_t inet;
+	uint8_t fixed;
+	uint8_t address_bytes;
+	uint8_t address[MP_ADDRESS_BYTES];
+};
+
+struct mp_accept_slot {
+	uint32_t address_bytes; /* socklen_t, written by the kernel */
+	uint32_t reserved;      /* the handle slot kept for the connection */
+	uint8_t busy;
+	uint8_t keep;
+	uint8_t lwsocket;
+	uint8_t owed;      /* to be made, or made again */
+	uint8_t polling;   /* a poll is in the kernel, for a listener with O_NONBLOCK */
+	uint8_t cancelled; /* a cancel is on its way */
+	_Alignas(8) uint8_t address[128]; /* struct sockaddr_storage */
+};
+
+struct mp_accepts {
+	uint32_t busy;
+	bool stopping;
+	struct mp_accept_slot slots[MP_ACCEPT_SLOTS];
+};
+
+struct mp_channel {
+	struct mp_ring ring;
+	struct mp_handles handles;
+	struct mp_buffers buffers;
+	uint32_t batch_threshold;
+	uint32_t flags;
+	int32_t cpu;
+	uint32_t max_lwsockets;
+	uint32_t lwsockets; /* in use or reserved for an outstanding accept */
+	bool files_registered;
+	bool direct_wake;
+	bool inside;     /* a carrier is in a call: catches a second one */
+	uint32_t owed_head; /* slots with something owed, oldest first */
+	uint32_t owed_tail;
+	uint32_t starved_head; /* leased reads waiting for buffers, oldest first */
+	uint32_t starved_tail;
+	int32_t wake_fd;
+	bool wake_armed;
+
+	_Atomic uint32_t wake_state;
+	_Atomic uint64_t wakes;
+
+	pthread_mutex_t mailbox_lock;
+	struct mp_arrival mailbox[MP_MAILBOX_ENTRIES];
+
+	struct mp_counters counters;
+};
+
+/* Counters are read by other threads; a relaxed store keeps that defined and costs a plain one. */
+#define MP_COUNT(channel, counter, by) \
+	__atomic_store_n(&(channel)->counters.counter, (channel)->counters.counter + (uint64_t)(by), __ATOMIC_RELAXED)
+
+static inline void mp_channel_enter(struct mp_channel *channel)
+{
+	MP_ASSERT(!channel->inside); /* two carriers at once */
+	channel->inside = true;
+}
+
+static inline void mp_channel_leave(struct mp_channel *channel)
+{
+	channel->inside = false;
+}
+
+static inline mp_handle mp_channel_handle(const struct mp_channel *channel, const struct mp_slot *slot)
+{
+	return (mp_handle)mp_token(0, slot->generation, mp_slot_index(&channel->handles, slot));
+}
+
+static inline uint64_t mp_channel_token(const struct mp_channel *channel, const struct mp_slot *slot, uint32_t op)
+{
+	return mp_token(op, slot->generation, mp_slot_index(&channel->handles, slot));
+}
+
+/* batch.c */
+
+/* A zeroed submission for `op` of `slot`, counted as in flight; NULL when queue and kernel take no more. */
+struct io_uring_sqe *mp_batch_request(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, uint8_t opcode);
+/* The same for the channel's own requests. */
+struct io_uring_sqe *mp_batch_own(struct mp_channel *channel, uint64_t token, uint8_t opcode);
+/* Points a submission at the slot's descriptor. */
+void mp_batch_target(struct io_uring_sqe *request, const struct mp_slot *slot);
+/* Cancels the request with `token`; its own completion, and the cancelled one's, are in flight until reaped. */
+bool mp_batch_cancel(struct mp_channel *channel, struct mp_slot *slot, uint64_t token);
+/* Waits until an O_NONBLOCK fd is ready: the kernel answers EAGAIN for those instead of waiting by itself. */
+bool mp_batch_poll(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, uint32_t events);
+/* Flushes when the threshold is reached. Call after a request is complete. */
+void mp_batch_filled(struct mp_channel *channel);
+/* Gives everything to the kernel. >= 0 or -errno. */
+int32_t mp_batch_enter(struct mp_channel *channel, uint32_t wait, int64_t timeout_ns);
+
+/* owed.c */
+void mp_owe(struct mp_channel *channel, struct mp_slot *slot, uint32_t what);
+/* Does what is owed, as far as the queue has room and `capacity` events allow. Events written. */
+uint32_t mp_owed_settle(struct mp_channel *channel, struct mp_event *events, uint32_t capacity);
+
+/* dispatch.c */
+void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
+		   int32_t result, uint32_t flags);
+
+/* sync.c: makes one request at once and returns its result; other completions stay queued. */
+int32_t mp_sync_request(struct mp_channel *channel, struct mp_slot *slot, uint32_t op);
+
+/* Stages. `..._issue` makes a request and returns false when the queue has no room (the caller owes it then);
+ * `..._completed` takes a completion and returns true when it wrote an event. */
+
+/* stage/accept.c */
+bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result,
+			 struct mp_event *event);
+bool mp_accept_settle(struct mp_channel *channel, struct mp_slot *slot, struct mp_event *event, bool *written);
+bool mp_accept_cancel(struct mp_channel *channel, struct mp_slot *slot);
+
+/* stage/connect.c */
+bool mp_connect_issue(struct mp_channel *channel, struct mp_slot *slot);
+bool mp_connect_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result,
+			  struct mp_event *event);
+
+/* stage/read.c */
+bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot);
+bool mp_read_cancel(struct mp_channel *channel, struct mp_slot *slot);
+bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
+		       struct mp_event *event);
+void mp_read_unstarve(struct mp_channel *channel, struct mp_slot *slot);
+void mp_read_feed(struct mp_channel *channel);
+
+/* stage/write.c */
+bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot);
+bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot);
+bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
+
+/* stage/close.c */
+int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_t flags);
+/* Takes the next steps of a closing slot. false: the queue has no room. */
+bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot);
+/* Whether nothing of a closing slot is in flight or owed any more. */
+bool mp_close_finished(const struct mp_slot *slot);
+void mp_close_retire(struct mp_channel *channel, struct mp_slot *slot, struct mp_event *event);
+
+/* stage/transfer.c */
+bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
+bool mp_arrive_completed(struct mp_channel *channel, uint32_t entry, int32_t result, struct mp_event *event);
+
+#endif

@@ -1,0 +1,232 @@
+/* Takes completions and turns them into events; sleeps when there are none (paper §3.1, mp_dispatch). */
+#define _GNU_SOURCE
+#include <errno.h>
+
+#include "channel.h"
+#include "os.h"
+
+/* How soon to try again when the kernel refuses requests (no memory): soon for a person, rarely for a core. */
+#define OWED_RETRY_NS 1000000
+
+void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
+		   int32_t result, uint32_t flags)
+{
+	event->cookie = slot->cookie;
+	event->handle = mp_channel_handle(channel, slot);
+	event->data = 0;
+	event->result = result;
+	event->stage = stage;
+	event->flags = flags;
+	event->lease = 0;
+	event->source = 0;
+}
+
+/* A completion whose slot is gone. Its buffer, if it took one, goes back to the kernel. */
+static void stale(struct mp_channel *channel, const struct io_uring_cqe *completion)
+{
+	MP_COUNT(channel, stale_events, 1);
+	if (completion->flags & IORING_CQE_F_BUFFER) {
+		uint32_t lease = completion->flags >> IORING_CQE_BUFFER_SHIFT;
+
+		mp_buffers_lease(&channel->buffers, lease);
+		(void)mp_buffers_release(&channel->buffers, lease);
+	}
+}
+
+static bool complete(struct mp_channel *channel, const struct io_uring_cqe *completion, struct mp_event *event)
+{
+	uint32_t op = mp_token_op(completion->user_data), index = mp_token_index(completion->user_data);
+	struct mp_slot *slot;
+	bool written = false;
+
+	if (op == MP_TOKEN_NONE)
+		return false;
+	if (op == MP_TOKEN_WAKE) {
+		if (!(completion->flags & IORING_CQE_F_MORE))
+			channel->wake_armed = false;
+		return false;
+	}
+	if (op == MP_TOKEN_ARRIVE)
+		return mp_arrive_completed(channel, index, completion->res, event);
+	slot = index < channel->handles.untouched ? &channel->handles.slots[index] : NULL;
+	if (!slot || slot->state == MP_SLOT_FREE || slot->generation != mp_token_generation(completion->user_data)) {
+		stale(channel, completion);
+		return false;
+	}
+	if (!(completion->flags & IORING_CQE_F_MORE)) {
+		MP_ASSERT(slot->in_flight > 0);
+		slot->in_flight--;
+		MP_COUNT(channel, in_flight, -1);
+	}
+	switch (op) {
+	case MP_TOKEN_READ:
+	case MP_TOKEN_LEASED:
+	case MP_TOKEN_POLL_READ:
+		written = mp_read_completed(channel, slot, completion, event);
+		break;
+	case MP_TOKEN_WRITE:
+		written = mp_write_completed(channel, slot, completion->res, event);
+		break;
+	case MP_TOKEN_POLL_WRITE:
+		slot->flags &= ~(uint32_t)MP_SLOT_POLLING_WRITE;
+		if (completion->res < 0)
+			written = mp_write_completed(channel, slot, completion->res, event);
+		else
+			mp_owe(channel, slot, MP_OWED_WRITE);
+		break;
+	case MP_TOKEN_SHUTDOWN:
+		slot->shutdowns--;
+		mp_event_fill(channel, event, slot, MP_STAGE_CLOSE, completion->res, MP_EVENT_DISCONNECTED);
+		written = true;
+		break;
+	case MP_TOKEN_CONNECT:
+	case MP_TOKEN_SOCKET:
+		written = mp_connect_completed(channel, slot, op, completion->res, event);
+		break;
+	case MP_TOKEN_TRANSFER:
+		written = mp_transfer_completed(channel, slot, completion->res, event);
+		break;
+	case MP_TOKEN_INSTALL:
+		/* mp_to_fd gave up on it: nobody owns the new fd. */
+		if (completion->res >= 0)
+			mp_os_close(completion->res);
+		break;
+	case MP_TOKEN_CANCEL:
+	case MP_TOKEN_RESET:
+	case MP_TOKEN_CLOSE:
+	case MP_TOKEN_NAME:
+		break;
+	default:
+		MP_ASSERT(op >= MP_TOKEN_ACCEPT);
+		written = mp_accept_completed(channel, slot, op, completion->res, event);
+		break;
+	}
+	if (slot->state == MP_SLOT_CLOSING && mp_close_finished(slot)) {
+		if (written) {
+			mp_owe(channel, slot, MP_OWED_RETIRED);
+		} else if (!(slot->flags & MP_SLOT_OWES)) {
+			mp_close_retire(channel, slot, event);
+			written = true;
+		}
+	}
+	return written;
+}
+
+/* Turns waiting completions into at most `capacity` events. */
+static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32_t capacity)
+{
+	const struct io_uring_cqe *waiting;
+	uint32_t count = 0;
+
+	while (count < capacity && (waiting = mp_ring_peek(&channel->ring, 0))) {
+		struct io_uring_cqe completion = { .user_data = waiting->user_data, .res = waiting->res,
+						   .flags = waiting->flags };
+
+		/* Copied first: making requests below may enter the kernel, which may reuse the entry. */
+		mp_ring_seen(&channel->ring, 1);
+		count += complete(channel, &completion, &events[count]);
+	}
+	return count;
+}
+
+/* Arms the eventfd that mp_wake writes to, where the kernel cannot be told directly. */
+static void arm_wake(struct mp_channel *channel)
+{
+	struct io_uring_sqe *request;
+
+	if (channel->wake_armed || channel->wake_fd < 0)
+		return;
+	request = mp_batch_own(channel, mp_token(MP_TOKEN_WAKE, 0, 0), IORING_OP_POLL_ADD);
+	if (!request)
+		return;
+	request->fd = channel->wake_fd;
+	request->len = IORING_POLL_ADD_MULTI; /* edge-triggered: the counter need not be read */
+	request->poll32_events = 1;           /* POLLIN */
+	channel->wake_armed = true;
+}
+
+/* One enter: submits, and sleeps unless somebody asked the channel to be awake. */
+static int32_t enter(struct mp_channel *channel, int64_t timeout_ns)
+{
+	uint32_t awake = MP_AWAKE;
+	int32_t result;
+
+	if (mp_ring_flags(&channel->ring) & IORING_SQ_CQ_OVERFLOW)
+		MP_COUNT(channel, cq_overflows, 1);
+	if (timeout_ns == 0)
+		return mp_batch_enter(channel, 0, 0);
+	arm_wake(channel);
+	/* Sleeping is announced before the kernel is entered; a waker that comes later posts a completion, one that
+	 * came earlier left WAKE_ASKED and the exchange fails. Pairs with mp_wake. */
+	if (!atomic_compare_exchange_strong_explicit(&channel->wake_state, &awake, MP_SLEEPING, memory_order_seq_cst,
+						     memory_order_seq_cst))
+		return mp_batch_enter(channel, 0, 0);
+	result = mp_batch_enter(channel, 1, timeout_ns);
+	return result;
+}
+
+/* Takes the wake-up back; true when somebody had asked. Pairs with mp_wake: what the waker wrote is visible after. */
+static bool awake_again(struct mp_channel *channel)
+{
+	if (atomic_load_explicit(&channel->wake_state, memory_order_relaxed) == MP_AWAKE)
+		return false;
+	return atomic_exchange_explicit(&channel->wake_state, MP_AWAKE, memory_order_seq_cst) == MP_WAKE_ASKED;
+}
+
+static bool kernel_has_work(const struct mp_channel *channel)
+{
+	return mp_ring_pending(&channel->ring) ||
+	       (mp_ring_flags(&channel->ring) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN)) ||
+	       (channel->flags & MP_CONFIG_SINGLE_THREAD);
+}
+
+static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, int64_t timeout_ns)
+{
+	int64_t deadline_ns = timeout_ns > 0 ? mp_os_now_ns() + timeout_ns : 0;
+	uint32_t count;
+
+	mp_read_feed(channel);
+	count = mp_owed_settle(channel, events, capacity);
+	count += reap(channel, events + count, capacity - count);
+	if (count > 0) {
+		mp_batch_filled(channel);
+		return (int32_t)count;
+	}
+	if (timeout_ns == 0 && !kernel_has_work(channel))
+		return 0;
+	/* Ends with an event, a wake-up, a signal or the deadline; completions that are no events go round again. */
+	for (uint32_t round = 0;; round++) {
+		bool owed = channel->owed_head != MP_NO_SLOT && timeout_ns != 0;
+		int32_t result = enter(channel, !owed ? timeout_ns : round ? OWED_RETRY_NS : 0);
+		bool woken = awake_again(channel);
+
+		if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN)
+			return result;
+		count = reap(channel, events, capacity);
+		count += mp_owed_settle(channel, events + count, capacity - count);
+		if (count > 0 || woken || timeout_ns == 0 || result == -EINTR || (result == -ETIME && !owed))
+			return (int32_t)count;
+		if (timeout_ns > 0) {
+			timeout_ns = deadline_ns - mp_os_now_ns();
+			if (timeout_ns <= 0)
+				return 0;
+		}
+	}
+}
+
+int32_t mp_dispatch(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, int64_t timeout_ns)
+{
+	int32_t count;
+
+	if (capacity == 0)
+		return -EINVAL;
+	mp_channel_enter(channel);
+	count = dispatch(channel, events, capacity, timeout_ns);
+	(void)awake_again(channel);
+	if (count > 0) {
+		MP_COUNT(channel, events, count);
+		MP_COUNT(channel, dispatches, 1);
+	}
+	mp_channel_leave(channel);
+	return count;
+}

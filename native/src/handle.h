@@ -1,0 +1,115 @@
+/* The handle table: one slot per listener, socket or fd, with everything the channel knows of it.
+ *
+ * A slot is free, open or closing. `in_flight` counts its requests whose completions have not been reaped; a slot is
+ * retired (generation + 1) only at zero, so a completion always finds the slot that made it, or is stale and dropped. */
+#ifndef MP_HANDLE_H
+#define MP_HANDLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "megapipe.h"
+
+struct mp_accepts;
+
+enum mp_slot_state { MP_SLOT_FREE, MP_SLOT_RESERVED, MP_SLOT_OPEN, MP_SLOT_CLOSING };
+enum mp_slot_kind { MP_KIND_FILE, MP_KIND_SOCKET, MP_KIND_LISTENER };
+
+/* What a leased or single read is doing. STARVED: wanted, but no buffer was free, so nothing is in the kernel. */
+enum mp_read_state { MP_READ_IDLE, MP_READ_ONCE, MP_READ_LEASED, MP_READ_STARVED };
+
+/* What is owed to a slot and could not be done at once: no room in the queue, or an event that no completion brings. */
+enum {
+	MP_OWED_READ_ONCE = 1u << 0,  /* make the single read again */
+	MP_OWED_LEASED = 1u << 1,     /* arm the leased read again */
+	MP_OWED_WRITE = 1u << 2,      /* go on with a write done in part */
+	MP_OWED_PAUSE = 1u << 3,      /* cancel the leased read */
+	MP_OWED_PAUSED = 1u << 4,     /* event: the leased read has stopped */
+	MP_OWED_CLOSE = 1u << 5,      /* cancel, reset, close: whatever step is next */
+	MP_OWED_RETIRED = 1u << 6,    /* event: retired */
+	MP_OWED_POLL_READ = 1u << 7,  /* wait until a non-blocking fd is readable, then read again */
+	MP_OWED_POLL_WRITE = 1u << 8, /* the same for writing */
+	MP_OWED_ACCEPT = 1u << 9,     /* see mp_accepts */
+	MP_OWED_CONNECT = 1u << 10,   /* the socket is there, connect it */
+	MP_OWED_STOP = 1u << 11,      /* cancel every accept */
+};
+
+enum {
+	MP_SLOT_FIXED = 1u << 0,      /* `fd` is an index of the fixed-file table: a lightweight socket */
+	MP_SLOT_OWNED = 1u << 1,      /* closed when the handle is retired */
+	MP_SLOT_INET = 1u << 2,       /* TCP: can be reset */
+	MP_SLOT_PAUSING = 1u << 3,    /* a pause was asked for and has not ended */
+	MP_SLOT_ABORT = 1u << 4,      /* close with RST */
+	MP_SLOT_KEEP_FD = 1u << 5,    /* closing by mp_unregister: a caller's fd stays open */
+	MP_SLOT_CANCELLED_READ = 1u << 6,  /* closing: steps that were taken */
+	MP_SLOT_CANCELLED_WRITE = 1u << 7,
+	MP_SLOT_RESET_DONE = 1u << 8,
+	MP_SLOT_CLOSE_SENT = 1u << 9,
+	MP_SLOT_GIVEN = 1u << 10,     /* transferred: retire without closing the connection */
+	MP_SLOT_TRANSFERRING = 1u << 11,
+	MP_SLOT_OWES = 1u << 12,      /* on the owed list */
+	MP_SLOT_CANCELLED_OTHER = 1u << 13, /* connect or accepts cancelled */
+	MP_SLOT_CONNECTING = 1u << 14,
+	MP_SLOT_LWCOUNTED = 1u << 15, /* counts against max_lwsockets */
+	MP_SLOT_POLLING_READ = 1u << 16, /* what is in the kernel is a poll for the read, not the read */
+	MP_SLOT_POLLING_WRITE = 1u << 17,
+};
+
+#define MP_ADDRESS_BYTES 28u /* sizeof(struct sockaddr_in6): what a slot keeps of a peer's address */
+#define MP_NO_SLOT UINT32_MAX
+
+struct mp_slot {
+	uint64_t cookie;
+	uint32_t generation;
+	uint32_t next; /* free list, or starved list */
+	uint32_t next_owed;
+	int32_t fd;
+	uint32_t flags;
+	uint32_t owed;
+	uint32_t in_flight;
+	uint8_t state;
+	uint8_t kind;
+	uint8_t read_state;
+	uint8_t writing;
+	uint8_t address_bytes;
+	uint8_t address[MP_ADDRESS_BYTES];
+	uint8_t shutdowns; /* mp_disconnect requests in flight */
+	uint16_t vector_count; /* 0: a plain write */
+	uint32_t write_bytes;  /* asked for */
+	uint32_t write_done;   /* already with the kernel */
+	void *write_from;      /* next byte, or next struct iovec */
+	void *read_to;
+	uint32_t read_bytes;
+	uint32_t connect_bytes;
+	struct msghdr message;      /* of a gathered write, until the kernel took it */
+	void *connect_address;      /* mp_connect: copied, owned until the connection stands */
+	struct mp_accepts *accepts; /* listeners: the accept slots; owned */
+};
+
+struct mp_handles {
+	struct mp_slot *slots;
+	uint32_t count;
+	uint32_t free_head;
+	uint32_t untouched; /* slots from here on were never used and lie on no list */
+	uint32_t live;
+};
+
+int32_t mp_handles_open(struct mp_handles *handles, uint32_t count);
+void mp_handles_close(struct mp_handles *handles);
+
+/* Takes a free slot (state RESERVED, zeroed but for its generation); MP_NO_SLOT when the table is full. */
+uint32_t mp_handles_take(struct mp_handles *handles);
+
+/* Puts a slot with nothing in flight back; its handle is dead from here on. */
+void mp_handles_retire(struct mp_handles *handles, uint32_t index);
+
+/* The open slot of a handle, or NULL: retired, never made, or closing. */
+struct mp_slot *mp_handles_open_slot(struct mp_handles *handles, mp_handle handle);
+
+static inline uint32_t mp_slot_index(const struct mp_handles *handles, const struct mp_slot *slot)
+{
+	return (uint32_t)(slot - handles->slots);
+}
+
+#endif

@@ -1,0 +1,164 @@
+/* Stage close: disconnect (the handle lives on) and close, which cancels, resets if asked, closes the descriptor, and
+ * retires the handle after the last completion. The requests of a close go out in one batch, in that order. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "../channel.h"
+
+int32_t mp_disconnect(struct mp_channel *channel, mp_handle handle, uint32_t how)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+	struct io_uring_sqe *request;
+
+	if (!slot)
+		return -EBADF;
+	if (slot->kind != MP_KIND_SOCKET || how > MP_SHUT_BOTH)
+		return -EINVAL;
+	mp_channel_enter(channel);
+	request = mp_batch_request(channel, slot, MP_TOKEN_SHUTDOWN, IORING_OP_SHUTDOWN);
+	if (!request) {
+		mp_channel_leave(channel);
+		return -EAGAIN;
+	}
+	mp_batch_target(request, slot);
+	request->len = how;
+	slot->shutdowns++;
+	mp_batch_filled(channel);
+	mp_channel_leave(channel);
+	return 0;
+}
+
+/* RST: connecting a TCP socket to "no address" disconnects it, with a reset if the peer still listens (tcp_disconnect).
+ * Unlike SO_LINGER this works on a lightweight socket with every kernel. */
+static bool reset(struct mp_channel *channel, struct mp_slot *slot)
+{
+	static const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_RESET, IORING_OP_CONNECT);
+
+	if (!request)
+		return false;
+	mp_batch_target(request, slot);
+	request->addr = (uint64_t)(uintptr_t)&nobody;
+	request->off = sizeof nobody;
+	return true;
+}
+
+static bool close_descriptor(struct mp_channel *channel, struct mp_slot *slot)
+{
+	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_CLOSE, IORING_OP_CLOSE);
+
+	if (!request)
+		return false;
+	if (slot->flags & MP_SLOT_FIXED)
+		request->file_index = (uint32_t)slot->fd + 1;
+	else
+		request->fd = slot->fd;
+	return true;
+}
+
+bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
+{
+	bool reading = (slot->read_state == MP_READ_ONCE || slot->read_state == MP_READ_LEASED) &&
+		       !(slot->owed & (MP_OWED_READ_ONCE | MP_OWED_LEASED | MP_OWED_PAUSED | MP_OWED_POLL_READ));
+	bool writing = slot->writing && !(slot->owed & (MP_OWED_WRITE | MP_OWED_POLL_WRITE));
+
+	if (reading && !(slot->flags & MP_SLOT_CANCELLED_READ) && !mp_read_cancel(channel, slot))
+		return false;
+	if (writing && !(slot->flags & MP_SLOT_CANCELLED_WRITE) && !mp_write_cancel(channel, slot))
+		return false;
+	if (slot->kind == MP_KIND_LISTENER && !mp_accept_cancel(channel, slot))
+		return false;
+	if ((slot->flags & MP_SLOT_CONNECTING) && !(slot->flags & MP_SLOT_CANCELLED_OTHER)) {
+		if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, MP_TOKEN_CONNECT)))
+			return false;
+		slot->flags |= MP_SLOT_CANCELLED_OTHER;
+	}
+	if ((slot->flags & MP_SLOT_CONNECTING) && slot->fd < 0)
+		return true; /* its socket is still being made: that completion comes back here */
+	if ((slot->flags & MP_SLOT_ABORT) && (slot->flags & MP_SLOT_INET) && !(slot->flags & MP_SLOT_RESET_DONE)) {
+		if (!reset(channel, slot))
+			return false;
+		slot->flags |= MP_SLOT_RESET_DONE;
+	}
+	if (slot->fd >= 0 && !(slot->flags & (MP_SLOT_KEEP_FD | MP_SLOT_CLOSE_SENT))) {
+		if (!close_descriptor(channel, slot))
+			return false;
+		slot->flags |= MP_SLOT_CLOSE_SENT;
+	}
+	return true;
+}
+
+int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_t flags)
+{
+	slot->state = MP_SLOT_CLOSING;
+	slot->flags |= flags;
+	if (slot->read_state == MP_READ_STARVED) {
+		mp_read_unstarve(channel, slot);
+		slot->read_state = MP_READ_LEASED;
+		mp_owe(channel, slot, MP_OWED_PAUSED);
+	}
+	slot->owed &= ~(uint32_t)(MP_OWED_PAUSE | MP_OWED_STOP);
+	/* A connect that waits for room will not be made: its event is owed like any other's. */
+	if (!mp_close_advance(channel, slot) || (slot->owed & ~(uint32_t)MP_OWED_CLOSE) || mp_close_finished(slot))
+		mp_owe(channel, slot, MP_OWED_CLOSE);
+	mp_batch_filled(channel);
+	return 0;
+}
+
+int32_t mp_close(struct mp_channel *channel, mp_handle handle, uint32_t flags)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+	int32_t result;
+
+	if (!slot)
+		return -EBADF;
+	if (flags & ~(uint32_t)MP_CLOSE_ABORT)
+		return -EINVAL;
+	if (slot->flags & MP_SLOT_TRANSFERRING)
+		return -EBUSY;
+	mp_channel_enter(channel);
+	result = mp_close_begin(channel, slot, flags & MP_CLOSE_ABORT ? MP_SLOT_ABORT : 0);
+	mp_channel_leave(channel);
+	return result;
+}
+
+int32_t mp_unregister(struct mp_channel *channel, mp_handle handle)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+	int32_t result;
+
+	if (!slot)
+		return -EBADF;
+	if (slot->flags & MP_SLOT_TRANSFERRING)
+		return -EBUSY;
+	mp_channel_enter(channel);
+	result = mp_close_begin(channel, slot, slot->flags & MP_SLOT_OWNED ? 0 : MP_SLOT_KEEP_FD);
+	mp_channel_leave(channel);
+	return result;
+}
+
+bool mp_close_finished(const struct mp_slot *slot)
+{
+	bool closed = slot->fd < 0 || (slot->flags & (MP_SLOT_KEEP_FD | MP_SLOT_CLOSE_SENT));
+
+	return slot->in_flight == 0 && (slot->owed & ~(uint32_t)(MP_OWED_RETIRED | MP_OWED_CLOSE)) == 0 && closed;
+}
+
+void mp_close_retire(struct mp_channel *channel, struct mp_slot *slot, struct mp_event *event)
+{
+	uint32_t flags = MP_EVENT_RETIRED | (slot->flags & MP_SLOT_GIVEN ? MP_EVENT_GIVEN : 0u);
+
+	mp_event_fill(channel, event, slot, MP_STAGE_CLOSE, 0, flags);
+	if (slot->flags & MP_SLOT_LWCOUNTED) {
+		MP_ASSERT(channel->lwsockets > 0);
+		channel->lwsockets--;
+	}
+	free(slot->accepts);
+	free(slot->connect_address);
+	slot->accepts = NULL;
+	slot->connect_address = NULL;
+	MP_COUNT(channel, handles_live, -1);
+	mp_handles_retire(&channel->handles, mp_slot_index(&channel->handles, slot));
+}

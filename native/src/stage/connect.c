@@ -1,0 +1,129 @@
+/* Stage accept, from the other side: this end connects. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "../channel.h"
+#include "../os.h"
+
+static bool issue_socket(struct mp_channel *channel, struct mp_slot *slot)
+{
+	const struct sockaddr *address = slot->connect_address;
+	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_SOCKET, IORING_OP_SOCKET);
+
+	if (!request)
+		return false;
+	request->fd = address->sa_family;
+	request->off = SOCK_STREAM;
+	request->file_index = IORING_FILE_INDEX_ALLOC;
+	return true;
+}
+
+bool mp_connect_issue(struct mp_channel *channel, struct mp_slot *slot)
+{
+	struct io_uring_sqe *request;
+
+	if (slot->fd < 0)
+		return issue_socket(channel, slot);
+	request = mp_batch_request(channel, slot, MP_TOKEN_CONNECT, IORING_OP_CONNECT);
+	if (!request)
+		return false;
+	mp_batch_target(request, slot);
+	request->addr = (uint64_t)(uintptr_t)slot->connect_address;
+	request->off = slot->connect_bytes;
+	return true;
+}
+
+mp_handle mp_connect(struct mp_channel *channel, const void *address, uint32_t address_bytes, uint64_t cookie,
+		     uint32_t flags)
+{
+	const struct sockaddr *target = address;
+	bool lwsocket = (flags & MP_ACCEPT_LWSOCKET) != 0;
+	struct mp_slot *slot;
+	uint32_t index;
+	int32_t fd = -1;
+
+	if (!address || address_bytes < sizeof(sa_family_t) || address_bytes > sizeof(struct sockaddr_storage) ||
+	    (flags & ~(uint32_t)MP_ACCEPT_LWSOCKET))
+		return -EINVAL;
+	if (lwsocket && !channel->files_registered)
+		return -ENOTSUP;
+	if (lwsocket && channel->lwsockets >= channel->max_lwsockets)
+		return -ENFILE;
+	if (!lwsocket) {
+		fd = mp_os_socket(target->sa_family);
+		if (fd < 0)
+			return fd;
+	}
+	mp_channel_enter(channel);
+	index = mp_handles_take(&channel->handles);
+	if (index == MP_NO_SLOT) {
+		mp_channel_leave(channel);
+		if (fd >= 0)
+			mp_os_close(fd);
+		return -ENFILE;
+	}
+	slot = &channel->handles.slots[index];
+	slot->connect_address = malloc(address_bytes);
+	if (!slot->connect_address) {
+		mp_handles_retire(&channel->handles, index);
+		mp_channel_leave(channel);
+		if (fd >= 0)
+			mp_os_close(fd);
+		return -ENOMEM;
+	}
+	memcpy(slot->connect_address, address, address_bytes);
+	slot->connect_bytes = address_bytes;
+	slot->state = MP_SLOT_OPEN;
+	slot->kind = MP_KIND_SOCKET;
+	slot->cookie = cookie;
+	slot->fd = fd;
+	slot->flags = MP_SLOT_OWNED | MP_SLOT_CONNECTING |
+		      (target->sa_family == AF_INET || target->sa_family == AF_INET6 ? MP_SLOT_INET : 0u) |
+		      (lwsocket ? MP_SLOT_FIXED | MP_SLOT_LWCOUNTED : 0u);
+	if ((slot->flags & MP_SLOT_INET) && address_bytes <= MP_ADDRESS_BYTES) {
+		slot->address_bytes = (uint8_t)address_bytes;
+		memcpy(slot->address, address, address_bytes);
+	}
+	channel->lwsockets += lwsocket;
+	MP_COUNT(channel, handles_live, 1);
+	if (!mp_connect_issue(channel, slot))
+		mp_owe(channel, slot, MP_OWED_CONNECT);
+	mp_batch_filled(channel);
+	mp_channel_leave(channel);
+	return mp_channel_handle(channel, slot);
+}
+
+bool mp_connect_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result,
+			  struct mp_event *event)
+{
+	if (op == MP_TOKEN_SOCKET && result >= 0) {
+		slot->fd = result;
+		if (slot->state != MP_SLOT_CLOSING) {
+			mp_owe(channel, slot, MP_OWED_CONNECT);
+			return false;
+		}
+		mp_owe(channel, slot, MP_OWED_CLOSE);
+		result = -ECANCELED;
+	}
+	free(slot->connect_address);
+	slot->connect_address = NULL;
+	slot->flags &= ~(uint32_t)MP_SLOT_CONNECTING;
+	mp_event_fill(channel, event, slot, MP_STAGE_ACCEPT, result,
+		      MP_EVENT_CONNECTED | (slot->flags & MP_SLOT_FIXED ? MP_EVENT_LWSOCKET : 0u));
+	return true;
+}
+
+int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity)
+{
+	const struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+
+	if (!slot)
+		return -EBADF;
+	if (slot->address_bytes == 0 && slot->kind == MP_KIND_SOCKET && !(slot->flags & MP_SLOT_FIXED))
+		return mp_os_name(slot->fd, true, address, capacity);
+	memcpy(address, slot->address, slot->address_bytes < capacity ? slot->address_bytes : capacity);
+	return slot->address_bytes;
+}

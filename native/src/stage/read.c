@@ -1,0 +1,262 @@
+/* Stage read: into the caller's buffer once (mp_read), or into the channel's buffers for as long as data comes
+ * (leased read: one multishot receive, armed again whenever the kernel ends it).
+ *
+ * No free buffer is back-pressure, not an error: the read waits on the starved list, oldest first, and as many
+ * reads are armed again as leases came back. */
+#define _GNU_SOURCE
+#include <errno.h>
+
+#include "../channel.h"
+
+static void starve(struct mp_channel *channel, struct mp_slot *slot)
+{
+	uint32_t index = mp_slot_index(&channel->handles, slot);
+
+	slot->read_state = MP_READ_STARVED;
+	slot->next = MP_NO_SLOT;
+	if (channel->starved_head == MP_NO_SLOT)
+		channel->starved_head = index;
+	else
+		channel->handles.slots[channel->starved_tail].next = index;
+	channel->starved_tail = index;
+	MP_COUNT(channel, buffers_starved, 1);
+}
+
+/* Takes a slot out of the starved list. Linear: only closing or pausing a starved read needs it. */
+void mp_read_unstarve(struct mp_channel *channel, struct mp_slot *slot)
+{
+	uint32_t index = mp_slot_index(&channel->handles, slot), before = MP_NO_SLOT;
+
+	for (uint32_t at = channel->starved_head; at != MP_NO_SLOT; at = channel->handles.slots[at].next) {
+		if (at != index) {
+			before = at;
+			continue;
+		}
+		if (before == MP_NO_SLOT)
+			channel->starved_head = slot->next;
+		else
+			channel->handles.slots[before].next = slot->next;
+		if (channel->starved_tail == index)
+			channel->starved_tail = before;
+		break;
+	}
+	slot->next = MP_NO_SLOT;
+	slot->read_state = MP_READ_IDLE;
+}
+
+/* Arms as many starved reads as there are buffers. */
+void mp_read_feed(struct mp_channel *channel)
+{
+	uint32_t available = channel->buffers.count - channel->buffers.out;
+
+	while (channel->starved_head != MP_NO_SLOT && available-- > 0) {
+		struct mp_slot *slot = &channel->handles.slots[channel->starved_head];
+
+		channel->starved_head = slot->next;
+		slot->next = MP_NO_SLOT;
+		slot->read_state = MP_READ_LEASED;
+		if (!mp_read_issue(channel, slot))
+			mp_owe(channel, slot, MP_OWED_LEASED);
+	}
+}
+
+bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
+{
+	bool once = slot->read_state == MP_READ_ONCE;
+	uint8_t opcode = slot->kind == MP_KIND_SOCKET ? IORING_OP_RECV : IORING_OP_READ;
+	struct io_uring_sqe *request =
+		mp_batch_request(channel, slot, once ? MP_TOKEN_READ : MP_TOKEN_LEASED, opcode);
+
+	if (!request)
+		return false;
+	mp_batch_target(request, slot);
+	if (once) {
+		request->addr = (uint64_t)(uintptr_t)slot->read_to;
+		request->len = slot->read_bytes;
+		request->off = opcode == IORING_OP_READ ? UINT64_MAX : 0; /* -1: at the file's position */
+	} else {
+		request->ioprio = IORING_RECV_MULTISHOT;
+		request->flags |= IOSQE_BUFFER_SELECT;
+		request->buf_group = 0;
+	}
+	return true;
+}
+
+bool mp_read_cancel(struct mp_channel *channel, struct mp_slot *slot)
+{
+	uint32_t op = slot->flags & MP_SLOT_POLLING_READ   ? MP_TOKEN_POLL_READ :
+		      slot->read_state == MP_READ_ONCE ? MP_TOKEN_READ :
+							 MP_TOKEN_LEASED;
+
+	if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, op)))
+		return false;
+	slot->flags |= MP_SLOT_CANCELLED_READ;
+	return true;
+}
+
+int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+
+	if (!slot)
+		return -EBADF;
+	if (slot->kind == MP_KIND_LISTENER || !buffer || bytes == 0 || bytes > INT32_MAX)
+		return -EINVAL;
+	if (slot->read_state != MP_READ_IDLE)
+		return -EBUSY;
+	mp_channel_enter(channel);
+	slot->read_state = MP_READ_ONCE;
+	slot->read_to = buffer;
+	slot->read_bytes = bytes;
+	if (!mp_read_issue(channel, slot))
+		mp_owe(channel, slot, MP_OWED_READ_ONCE);
+	mp_batch_filled(channel);
+	mp_channel_leave(channel);
+	return 0;
+}
+
+int32_t mp_read_start(struct mp_channel *channel, mp_handle handle)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+
+	if (!slot)
+		return -EBADF;
+	if (slot->kind != MP_KIND_SOCKET || channel->buffers.count == 0)
+		return -ENOTSUP;
+	if (slot->read_state != MP_READ_IDLE)
+		return -EBUSY;
+	mp_channel_enter(channel);
+	slot->read_state = MP_READ_LEASED;
+	if (!mp_read_issue(channel, slot))
+		mp_owe(channel, slot, MP_OWED_LEASED);
+	mp_batch_filled(channel);
+	mp_channel_leave(channel);
+	return 0;
+}
+
+int32_t mp_read_pause(struct mp_channel *channel, mp_handle handle)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+
+	if (!slot)
+		return -EBADF;
+	if (slot->read_state == MP_READ_IDLE || slot->read_state == MP_READ_ONCE || (slot->flags & MP_SLOT_PAUSING))
+		return -EALREADY;
+	mp_channel_enter(channel);
+	slot->flags |= MP_SLOT_PAUSING;
+	if (slot->read_state == MP_READ_STARVED) {
+		mp_read_unstarve(channel, slot);
+		slot->read_state = MP_READ_LEASED; /* until the event */
+		mp_owe(channel, slot, MP_OWED_PAUSED);
+	} else if (slot->owed & MP_OWED_LEASED) {
+		slot->owed &= ~(uint32_t)MP_OWED_LEASED;
+		mp_owe(channel, slot, MP_OWED_PAUSED);
+	} else if (!mp_read_cancel(channel, slot)) {
+		mp_owe(channel, slot, MP_OWED_PAUSE);
+	}
+	mp_batch_filled(channel);
+	mp_channel_leave(channel);
+	return 0;
+}
+
+int32_t mp_release(struct mp_channel *channel, uint32_t lease)
+{
+	int32_t error;
+
+	mp_channel_enter(channel);
+	error = mp_buffers_release(&channel->buffers, lease);
+	if (!error)
+		MP_COUNT(channel, leases_out, -1);
+	mp_channel_leave(channel);
+	return error;
+}
+
+void *mp_lease_address(struct mp_channel *channel, uint32_t lease)
+{
+	return lease < channel->buffers.count ? mp_buffers_address(&channel->buffers, lease) : NULL;
+}
+
+static bool end(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event)
+{
+	slot->read_state = MP_READ_IDLE;
+	slot->flags &= ~(uint32_t)(MP_SLOT_PAUSING | MP_SLOT_CANCELLED_READ);
+	slot->owed &= ~(uint32_t)MP_OWED_PAUSE;
+	mp_event_fill(channel, event, slot, MP_STAGE_READ, result, 0);
+	return true;
+}
+
+/* A piece of data in one of our buffers. */
+static void lease(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
+		  struct mp_event *event)
+{
+	uint32_t number = completion->flags >> IORING_CQE_BUFFER_SHIFT;
+
+	mp_buffers_lease(&channel->buffers, number);
+	MP_COUNT(channel, leases_out, 1);
+	mp_event_fill(channel, event, slot, MP_STAGE_READ, completion->res, MP_EVENT_LEASED | MP_EVENT_MORE);
+	event->lease = number;
+	event->data = (uint64_t)(uintptr_t)mp_buffers_address(&channel->buffers, number);
+}
+
+static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
+			     struct mp_event *event)
+{
+	bool last = !(completion->flags & IORING_CQE_F_MORE), written = false;
+
+	if (completion->res > 0) {
+		MP_ASSERT(completion->flags & IORING_CQE_F_BUFFER);
+		lease(channel, slot, completion, event);
+		if (!last)
+			return true;
+		written = true;
+	} else if (completion->flags & IORING_CQE_F_BUFFER) {
+		/* The end of the stream may come with an empty buffer. */
+		mp_buffers_lease(&channel->buffers, completion->flags >> IORING_CQE_BUFFER_SHIFT);
+		(void)mp_buffers_release(&channel->buffers, completion->flags >> IORING_CQE_BUFFER_SHIFT);
+	}
+	if (!last)
+		return written;
+
+	if (completion->res > 0 || completion->res == -ENOBUFS || completion->res == -EINTR ||
+	    completion->res == -EAGAIN) {
+		bool ending = slot->state == MP_SLOT_CLOSING || (slot->flags & MP_SLOT_PAUSING);
+
+		if (ending && !written)
+			return end(channel, slot, -ECANCELED, event);
+		if (ending) {
+			/* PAUSED ends it for a closing slot too: same event. */
+			mp_owe(channel, slot, MP_OWED_PAUSED);
+		} else if (completion->res == -ENOBUFS && channel->buffers.out == channel->buffers.count) {
+			starve(channel, slot);
+		} else if (completion->res == -EAGAIN) {
+			mp_owe(channel, slot, MP_OWED_POLL_READ);
+		} else {
+			/* Also after ENOBUFS when leases came back meanwhile. */
+			MP_COUNT(channel, rearms, 1);
+			mp_owe(channel, slot, MP_OWED_LEASED);
+		}
+		return written;
+	}
+	return end(channel, slot, completion->res, event);
+}
+
+bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
+		       struct mp_event *event)
+{
+	bool ending = slot->state == MP_SLOT_CLOSING || (slot->flags & MP_SLOT_PAUSING);
+
+	if (mp_token_op(completion->user_data) == MP_TOKEN_POLL_READ) {
+		slot->flags &= ~(uint32_t)MP_SLOT_POLLING_READ;
+		if (completion->res < 0 || ending)
+			return end(channel, slot, completion->res < 0 ? completion->res : -ECANCELED, event);
+		mp_owe(channel, slot, slot->read_state == MP_READ_ONCE ? MP_OWED_READ_ONCE : MP_OWED_LEASED);
+		return false;
+	}
+	if (slot->read_state != MP_READ_ONCE)
+		return leased_completed(channel, slot, completion, event);
+	if ((completion->res == -EAGAIN || completion->res == -EINTR) && !ending) {
+		mp_owe(channel, slot, completion->res == -EAGAIN ? MP_OWED_POLL_READ : MP_OWED_READ_ONCE);
+		return false;
+	}
+	return end(channel, slot, completion->res, event);
+}

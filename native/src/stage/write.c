@@ -1,0 +1,154 @@
+/* Stage write: everything that was asked for, or an error. What the kernel sends in part goes on from there. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "../channel.h"
+
+/* A sendmsg carries its vectors through a struct msghdr, which the kernel copies when it takes the request. */
+static bool issue_vectors(struct mp_channel *channel, struct mp_slot *slot)
+{
+	struct io_uring_sqe *request;
+
+	if (slot->kind != MP_KIND_SOCKET) {
+		request = mp_batch_request(channel, slot, MP_TOKEN_WRITE, IORING_OP_WRITEV);
+		if (!request)
+			return false;
+		request->addr = (uint64_t)(uintptr_t)slot->write_from;
+		request->len = slot->vector_count;
+		request->off = UINT64_MAX;
+		mp_batch_target(request, slot);
+		return true;
+	}
+	request = mp_batch_request(channel, slot, MP_TOKEN_WRITE, IORING_OP_SENDMSG);
+	if (!request)
+		return false;
+	slot->message.msg_iov = slot->write_from;
+	slot->message.msg_iovlen = slot->vector_count;
+	request->addr = (uint64_t)(uintptr_t)&slot->message;
+	request->len = 1;
+	request->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+	mp_batch_target(request, slot);
+	return true;
+}
+
+bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot)
+{
+	struct io_uring_sqe *request;
+
+	if (slot->vector_count)
+		return issue_vectors(channel, slot);
+	request = mp_batch_request(channel, slot, MP_TOKEN_WRITE,
+				   slot->kind == MP_KIND_SOCKET ? IORING_OP_SEND : IORING_OP_WRITE);
+	if (!request)
+		return false;
+	mp_batch_target(request, slot);
+	request->addr = (uint64_t)(uintptr_t)slot->write_from;
+	request->len = slot->write_bytes - slot->write_done;
+	if (slot->kind == MP_KIND_SOCKET)
+		request->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+	else
+		request->off = UINT64_MAX;
+	return true;
+}
+
+bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot)
+{
+	uint32_t op = slot->flags & MP_SLOT_POLLING_WRITE ? MP_TOKEN_POLL_WRITE : MP_TOKEN_WRITE;
+
+	if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, op)))
+		return false;
+	slot->flags |= MP_SLOT_CANCELLED_WRITE;
+	return true;
+}
+
+static int32_t begin(struct mp_channel *channel, mp_handle handle, void *from, uint16_t vector_count, uint32_t bytes)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+
+	if (!slot)
+		return -EBADF;
+	if (slot->kind == MP_KIND_LISTENER || !from || bytes == 0 || bytes > INT32_MAX)
+		return -EINVAL;
+	if (slot->writing)
+		return -EBUSY;
+	mp_channel_enter(channel);
+	slot->writing = 1;
+	slot->write_from = from;
+	slot->vector_count = vector_count;
+	slot->write_bytes = bytes;
+	slot->write_done = 0;
+	if (!mp_write_issue(channel, slot))
+		mp_owe(channel, slot, MP_OWED_WRITE);
+	mp_batch_filled(channel);
+	mp_channel_leave(channel);
+	return 0;
+}
+
+int32_t mp_write(struct mp_channel *channel, mp_handle handle, const void *buffer, uint32_t bytes)
+{
+	return begin(channel, handle, (void *)(uintptr_t)buffer, 0, bytes);
+}
+
+int32_t mp_writev(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count)
+{
+	const struct iovec *vector = vectors;
+	uint64_t bytes = 0;
+
+	if (!vectors || count == 0 || count > 1024)
+		return -EINVAL;
+	for (uint32_t i = 0; i < count; i++)
+		bytes += vector[i].iov_len;
+	if (bytes > INT32_MAX)
+		return -EINVAL;
+	return begin(channel, handle, vectors, (uint16_t)count, (uint32_t)bytes);
+}
+
+/* Moves past `bytes` that the kernel took. */
+static void advance(struct mp_slot *slot, uint32_t bytes)
+{
+	struct iovec *vector = slot->write_from;
+
+	slot->write_done += bytes;
+	if (!slot->vector_count) {
+		slot->write_from = (uint8_t *)slot->write_from + bytes;
+		return;
+	}
+	while (slot->vector_count && bytes >= vector->iov_len) {
+		bytes -= (uint32_t)vector->iov_len;
+		vector++;
+		slot->vector_count--;
+	}
+	if (bytes) {
+		vector->iov_base = (uint8_t *)vector->iov_base + bytes;
+		vector->iov_len -= bytes;
+	}
+	slot->write_from = vector;
+}
+
+bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event)
+{
+	bool closing = slot->state == MP_SLOT_CLOSING;
+
+	if (result > 0) {
+		MP_ASSERT((uint32_t)result <= slot->write_bytes - slot->write_done);
+		if ((uint32_t)result == slot->write_bytes - slot->write_done) {
+			result = (int32_t)slot->write_bytes;
+		} else if (closing) {
+			result = -ECANCELED;
+		} else {
+			advance(slot, (uint32_t)result);
+			MP_COUNT(channel, short_writes, 1);
+			mp_owe(channel, slot, MP_OWED_WRITE);
+			return false;
+		}
+	} else if ((result == -EAGAIN || result == -EINTR) && !closing) {
+		mp_owe(channel, slot, result == -EAGAIN ? MP_OWED_POLL_WRITE : MP_OWED_WRITE);
+		return false;
+	}
+	slot->writing = 0;
+	slot->flags &= ~(uint32_t)MP_SLOT_CANCELLED_WRITE;
+	mp_event_fill(channel, event, slot, MP_STAGE_WRITE, result, 0);
+	return true;
+}

@@ -1,0 +1,93 @@
+/* The few requests whose answer the caller wants at once: they complete while they are submitted, so their completion
+ * is in the queue when the kernel returns. It is taken from among the others, which keep their order. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "channel.h"
+#include "os.h"
+
+/* Takes the completion with `token` out of the queue, wherever it stands. */
+static bool pick(struct mp_channel *channel, uint64_t token, int32_t *result)
+{
+	struct io_uring_cqe *completion;
+
+	for (uint32_t ahead = 0; ahead < channel->ring.cq_entries; ahead++) {
+		completion = mp_ring_peek(&channel->ring, ahead);
+		if (!completion)
+			return false;
+		if (completion->user_data != token)
+			continue;
+		*result = completion->res;
+		completion->user_data = MP_TOKEN_NONE;
+		completion->flags = 0;
+		return true;
+	}
+	return false;
+}
+
+static int32_t finish(struct mp_channel *channel, struct mp_slot *slot, uint32_t op)
+{
+	int32_t result;
+
+	if (mp_batch_enter(channel, 0, 0) < 0 || !pick(channel, mp_channel_token(channel, slot, op), &result))
+		return -EAGAIN; /* its late completion is dropped by dispatch, which closes an fd that nobody owns */
+	slot->in_flight--;
+	MP_COUNT(channel, in_flight, -1);
+	return result;
+}
+
+static int32_t install(struct mp_channel *channel, struct mp_slot *slot)
+{
+	struct io_uring_sqe *request;
+
+	if (channel->flags & MP_CONFIG_NO_FD_INSTALL)
+		return -ENOTSUP;
+	request = mp_batch_request(channel, slot, MP_TOKEN_INSTALL, MP_OP_FIXED_FD_INSTALL);
+	if (!request)
+		return -EAGAIN;
+	mp_batch_target(request, slot);
+	return finish(channel, slot, MP_TOKEN_INSTALL);
+}
+
+int32_t mp_to_fd(struct mp_channel *channel, mp_handle handle)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+	int32_t result;
+
+	if (!slot)
+		return -EBADF;
+	if (!(slot->flags & MP_SLOT_FIXED))
+		return mp_os_duplicate(slot->fd);
+	mp_channel_enter(channel);
+	result = install(channel, slot);
+	mp_channel_leave(channel);
+	return result == -EINVAL || result == -EOPNOTSUPP ? -ENOTSUP : result;
+}
+
+int32_t mp_peek_fd(struct mp_channel *channel, mp_handle handle)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+
+	if (!slot)
+		return -EBADF;
+	return slot->flags & MP_SLOT_FIXED ? -ENOTSUP : slot->fd;
+}
+
+int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+	int32_t fd, result;
+
+	if (!slot)
+		return -EBADF;
+	if (!(slot->flags & MP_SLOT_FIXED))
+		return mp_os_name(slot->fd, false, address, capacity);
+	/* No getsockname on a direct descriptor up to 6.18; an fd for a moment answers (6.8). */
+	fd = mp_to_fd(channel, handle);
+	if (fd < 0)
+		return fd;
+	result = mp_os_name(fd, false, address, capacity);
+	mp_os_close(fd);
+	return result;
+}
