@@ -1,0 +1,67 @@
+// Memory blocks: every block that the transport took from the pool comes back, whatever the connection's end.
+using MegaPipe.Kestrel.Tests.Support;
+using Microsoft.AspNetCore.Connections;
+
+namespace MegaPipe.Kestrel.Tests.Transport;
+
+[Trait("Area", "Memory")]
+public abstract class MemoryContract(TransportKind kind)
+{
+    [Fact]
+    public async Task Blocks_AfterEveryKindOfEnd_AreAllReturned()
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind, settings =>
+        {
+            settings.TrackMemory = true;
+            settings.MaxReadBufferSize = 64 * 1024;
+            settings.MaxWriteBufferSize = 0;
+        });
+        var listener = await harness.BindAsync();
+
+        // Idle; with input unread; paused; output unsent and aborted; reset by the client; closed well.
+        await harness.ConnectAsync(listener);
+        ConnectedPair unread = await harness.ConnectAsync(listener);
+        await unread.Client.SendAllAsync(new byte[10_000]);
+        var result = await unread.Server.Transport.Input.WaitForAsync(10_000);
+        unread.Server.Transport.Input.AdvanceTo(result.Buffer.Start, result.Buffer.End);
+
+        ConnectedPair paused = await harness.ConnectAsync(listener);
+        await paused.Client.SendUntilBlockedAsync(long.MaxValue, harness.Logs.Reached(LogCapture.ConnectionPause));
+
+        ConnectedPair unsent = await harness.ConnectAsync(listener);
+        await unsent.Server.Transport.Output.WriteAsync(new byte[16 * 1024 * 1024]).InTime();
+        unsent.Server.Abort(new ConnectionAbortedException("because"));
+
+        ConnectedPair reset = await harness.ConnectAsync(listener);
+        await reset.Client.SendAllAsync(new byte[5_000]);
+        reset.Client.Reset();
+
+        ConnectedPair closed = await harness.ConnectAsync(listener);
+        await closed.Server.Transport.Output.WriteAsync(new byte[100_000]).InTime();
+        await closed.Client.ReceiveExactlyAsync(100_000);
+
+        Assert.True(harness.Memory.Rented > 0, "the transport never used the pool factory of its services");
+        await harness.StopAsync();
+        await Eventually.True(() => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks out");
+    }
+
+    [Fact]
+    public async Task Blocks_IdleConnections_AreNotHeld()
+    {
+        // Stock waits for data before it takes a buffer; an idle connection must not cost one here either.
+        const int Connections = 50;
+        await using TransportHarness harness = TransportHarness.Create(kind, settings => settings.TrackMemory = true);
+        var listener = await harness.BindAsync();
+        for (int i = 0; i < Connections; i++)
+        {
+            ConnectedPair pair = await harness.ConnectAsync(listener);
+            await pair.Client.SendAllAsync("ping");
+            await pair.Server.Transport.Input.ReadExactlyAsync(4);
+            await pair.Server.Transport.Output.WriteAsync("pong"u8.ToArray()).InTime();
+            await pair.Client.ReceiveExactlyAsync(4);
+        }
+
+        await Eventually.True(
+            () => harness.Memory.BlocksOut < Connections / 2, () => $"{harness.Memory.BlocksOut} blocks out");
+    }
+}
