@@ -1,0 +1,50 @@
+// What can be asked about a handle: addresses and file descriptors. The calls of accepted connections' set-up, not of
+// each operation.
+using System.Net;
+
+namespace MegaPipe.Native;
+
+internal sealed unsafe partial class Channel
+{
+    /// <summary>
+    /// The peer's address, as accept or connect got it; no system call. Null for an unknown handle, and for a Unix peer
+    /// without a name (<see cref="SocketAddressCodec.UnnamedUnix"/> is what the runtime's sockets give for it).
+    /// </summary>
+    public EndPoint? PeerEndPoint(long handle)
+    {
+        Span<byte> address = stackalloc byte[SocketAddressCodec.MaxBytes];
+        int bytes = PeerAddress(handle, address);
+        return bytes > 0 ? SocketAddressCodec.Decode(address[..bytes]) : null;
+    }
+
+    /// <summary>Copies the peer's struct sockaddr; its size, 0 when there is none, or a negative errno.</summary>
+    public int PeerAddress(long handle, Span<byte> address)
+    {
+        fixed (byte* first = address)
+        {
+            return NativeMethods.mp_peer_address(Pointer, handle, first, (uint)address.Length);
+        }
+    }
+
+    /// <summary>
+    /// The local address, with a system call. Null and a negative errno where it cannot be told
+    /// (<see cref="ChannelError.NotSupported"/>: a lightweight socket on a kernel without
+    /// <see cref="Feature.SocketName"/>).
+    /// </summary>
+    public EndPoint? LocalEndPoint(long handle, out int error)
+    {
+        Span<byte> address = stackalloc byte[SocketAddressCodec.MaxBytes];
+        fixed (byte* first = address)
+        {
+            error = NativeMethods.mp_local_address(Pointer, handle, first, SocketAddressCodec.MaxBytes);
+        }
+
+        return error > 0 ? SocketAddressCodec.Decode(address[..error]) : null;
+    }
+
+    /// <summary>A new fd for the handle's socket, which the caller owns and closes; or a negative errno.</summary>
+    public int ToFd(long handle) => NativeMethods.mp_to_fd(Pointer, handle);
+
+    /// <summary>The fd of a handle that is no lightweight socket; it stays the channel's. Or a negative errno.</summary>
+    public int PeekFd(long handle) => NativeMethods.mp_peek_fd(Pointer, handle);
+}

@@ -1,0 +1,64 @@
+// The managed mirror of struct mp_config: what a channel is made of. Zero means the library's default.
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace MegaPipe.Native;
+
+/// <summary>Modes of a channel.</summary>
+[Flags]
+internal enum ChannelConfigFlags : uint
+{
+    None = 0,
+
+    /// <summary>One thread for the channel's life, which lets the kernel defer its work.</summary>
+    SingleThread = 1u << 0,
+
+    /// <summary>Act as if this kernel had no fixed-fd install (tests of the degraded mode).</summary>
+    NoFdInstall = 1u << 1,
+
+    /// <summary>Wake through an eventfd even where the kernel can post a completion directly (tests).</summary>
+    WakeEventFd = 1u << 2,
+
+    /// <summary>No receive buffers: plain reads only.</summary>
+    NoLease = 1u << 3,
+}
+
+/// <summary>What a channel is made of.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ChannelConfig
+{
+    /// <summary>Bytes of this struct, for the library's version check.</summary>
+    public uint Size;
+
+    /// <summary>Modes.</summary>
+    public ChannelConfigFlags Flags;
+
+    /// <summary>Requests that the queue holds before it is flushed by itself.</summary>
+    public uint QueueEntries;
+
+    /// <summary>Listeners, sockets and fds at a time.</summary>
+    public uint MaxHandles;
+
+    /// <summary>Receive buffers, a power of two.</summary>
+    public uint BufferCount;
+
+    /// <summary>Bytes of each receive buffer.</summary>
+    public uint BufferBytes;
+
+    /// <summary>Requests that flush by themselves; 1 turns batching off.</summary>
+    public uint BatchThreshold;
+
+    /// <summary>The CPU that the channel stands for, or -1.</summary>
+    public int Cpu;
+
+    /// <summary>Lightweight sockets at a time.</summary>
+    public uint MaxLwSockets;
+
+    private readonly uint _reserved;
+
+    public ChannelConfig()
+    {
+        Size = (uint)Unsafe.SizeOf<ChannelConfig>();
+        Cpu = -1;
+    }
+}

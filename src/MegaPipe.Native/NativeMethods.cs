@@ -1,0 +1,129 @@
+// Each function of megapipe.h, once, in the header's order. Nothing but Channel, MegaPipeFeatures and ChannelError calls
+// them, and those have NativeLibraryLoader find the library first.
+using System.Runtime.InteropServices;
+
+namespace MegaPipe.Native;
+
+/// <summary>The C functions. Contracts are in native/include/megapipe.h.</summary>
+/// <remarks>
+/// <c>SuppressGCTransition</c> leaves out the switch out of managed mode (about 7 ns), and makes the collector wait for the
+/// call. It stands where a call only fills a request or reads memory, which takes well under a microsecond: a request
+/// that reaches the batch threshold is flushed by <see cref="Channel"/>, not by the request function. It does not stand
+/// where a call makes a system call of its own (create, destroy, register, connect, flush, dispatch, wake, fd and
+/// address queries) or reaches into another channel (transfer).
+/// </remarks>
+internal static unsafe partial class NativeMethods
+{
+    public const string Library = "megapipe";
+
+    /// <summary>The MP_ABI_VERSION that these signatures and the mirrors were written for.</summary>
+    public const uint AbiVersion = 1;
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial uint mp_abi_version();
+
+    [LibraryImport(Library)]
+    public static partial byte* mp_error_text(int error);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial byte* mp_feature_name(uint feature);
+
+    [LibraryImport(Library)]
+    public static partial int mp_probe(FeatureSet* features);
+
+    [LibraryImport(Library)]
+    public static partial int mp_create(ChannelConfig* config, nint* channel);
+
+    [LibraryImport(Library)]
+    public static partial void mp_destroy(nint channel);
+
+    [LibraryImport(Library)]
+    public static partial long mp_register(nint channel, int fd, ulong cookie, ulong cpuMask);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_unregister(nint channel, long handle);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_accept(nint channel, long listener, uint count, uint flags);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_accept_stop(nint channel, long listener);
+
+    [LibraryImport(Library)]
+    public static partial long mp_connect(nint channel, byte* address, uint addressBytes, ulong cookie, uint flags);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_set_cookie(nint channel, long handle, ulong cookie);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_peer_address(nint channel, long handle, byte* address, uint capacity);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_read(nint channel, long handle, nint buffer, uint bytes);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_read_start(nint channel, long handle);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_read_pause(nint channel, long handle);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_release(nint channel, uint lease);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial nint mp_lease_address(nint channel, uint lease);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_write(nint channel, long handle, nint buffer, uint bytes);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_writev(nint channel, long handle, nint vectors, uint count);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_disconnect(nint channel, long handle, uint how);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_close(nint channel, long handle, uint flags);
+
+    [LibraryImport(Library)]
+    public static partial int mp_to_fd(nint channel, long handle);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_peek_fd(nint channel, long handle);
+
+    [LibraryImport(Library)]
+    public static partial int mp_local_address(nint channel, long handle, byte* address, uint capacity);
+
+    [LibraryImport(Library)]
+    public static partial int mp_transfer(nint channel, long handle, nint target, ulong cookie);
+
+    [LibraryImport(Library)]
+    public static partial int mp_flush(nint channel);
+
+    [LibraryImport(Library)]
+    public static partial int mp_dispatch(nint channel, ChannelEvent* events, uint capacity, long timeoutNanoseconds);
+
+    [LibraryImport(Library)]
+    public static partial void mp_wake(nint channel);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial void mp_read_counters(nint channel, ChannelCounters* counters);
+}
