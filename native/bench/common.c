@@ -105,30 +105,25 @@ uint64_t raise_file_limit(void)
 	return limit.rlim_cur;
 }
 
-uint32_t usable_cpus(void)
+uint32_t usable_cpu(uint32_t index)
 {
 	cpu_set_t allowed;
-
-	if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
-		fail("sched_getaffinity: %s", strerror(errno));
-	return (uint32_t)CPU_COUNT(&allowed);
-}
-
-int32_t pin_to_cpu(uint32_t index)
-{
-	cpu_set_t allowed, one;
 	uint32_t seen = 0;
 
 	if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
 		fail("sched_getaffinity: %s", strerror(errno));
-	for (int32_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET((size_t)cpu, &allowed) || seen++ != index)
-			continue;
-		CPU_ZERO(&one);
-		CPU_SET((size_t)cpu, &one);
-		if (sched_setaffinity(0, sizeof(one), &one) != 0)
-			fail("cannot run on CPU %d: %s", cpu, strerror(errno));
-		return cpu;
-	}
+	for (uint32_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &allowed) && seen++ == index)
+			return cpu;
 	fail("this process may use %u CPUs, fewer than asked for", seen);
+}
+
+void pin_to_cpu(uint32_t cpu)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	if (sched_setaffinity(0, sizeof(one), &one) != 0)
+		fail("cannot run on CPU %u: %s", cpu, strerror(errno));
 }

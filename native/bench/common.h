@@ -30,9 +30,9 @@ void *allocate(uint64_t count, uint64_t bytes);
 /* Lets the process open as many files as the hard limit allows; the limit. */
 uint64_t raise_file_limit(void);
 
-/* Binds the calling thread to the `index`-th of the CPUs that this process may use. That CPU's number. */
-int32_t pin_to_cpu(uint32_t index);
-/* How many CPUs this process may use. */
-uint32_t usable_cpus(void);
+/* The number of the `index`-th CPU that this process may use; fails when there are fewer. */
+uint32_t usable_cpu(uint32_t index);
+/* Binds the calling thread to one CPU. */
+void pin_to_cpu(uint32_t cpu);
 
 #endif
