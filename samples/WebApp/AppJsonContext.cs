@@ -14,6 +14,8 @@ internal sealed record UploadResult(long Bytes, string? Sha256);
 /// <param name="FallbackReason">Why it is not the requested one; otherwise null.</param>
 /// <param name="ConnectionType">The type behind this very connection: evidence that is nobody's claim.</param>
 /// <param name="ProcessId">The serving process; a second server on the same port shows here.</param>
+/// <param name="CpuSeconds">CPU time of the process so far, user and system; load jobs take the difference.</param>
+/// <param name="WorkingSetBytes">Resident memory of the process.</param>
 /// <param name="Processors">Processors that the process may use.</param>
 /// <param name="Framework">Runtime name and version.</param>
 /// <param name="System">Operating system and kernel.</param>
@@ -22,9 +24,10 @@ internal sealed record UploadResult(long Bytes, string? Sha256);
 /// <param name="Features">Kernel features, with reasons where refused.</param>
 /// <param name="Channels">Counters of each channel.</param>
 internal sealed record TransportReport(
-    string Requested, string Transport, string? FallbackReason, string? ConnectionType, int ProcessId, int Processors,
-    string Framework, string System, IReadOnlyList<string> Endpoints, IReadOnlyDictionary<string, string> Options,
-    IReadOnlyList<MegaPipeFeatureStatus> Features, IReadOnlyList<MegaPipeChannelStatus> Channels);
+    string Requested, string Transport, string? FallbackReason, string? ConnectionType, int ProcessId,
+    double CpuSeconds, long WorkingSetBytes, int Processors, string Framework, string System,
+    IReadOnlyList<string> Endpoints, IReadOnlyDictionary<string, string> Options, IReadOnlyList<MegaPipeFeatureStatus> Features,
+    IReadOnlyList<MegaPipeChannelStatus> Channels);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(JsonMessage))]

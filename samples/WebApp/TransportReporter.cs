@@ -22,6 +22,8 @@ internal sealed class TransportReporter(
             status?.FallbackReason,
             context.Features.Get<IConnectionIdFeature>()?.GetType().FullName,
             Environment.ProcessId,
+            Environment.CpuUsage.TotalTime.TotalSeconds,
+            Environment.WorkingSet,
             Environment.ProcessorCount,
             RuntimeInformation.FrameworkDescription,
             $"{RuntimeInformation.OSDescription}, kernel {Environment.OSVersion.Version}",

@@ -1,0 +1,1 @@
+# What run-local is made of: configuration as crank resolves it, servers, rounds, results, plots.

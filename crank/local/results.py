@@ -1,0 +1,139 @@
+# Turns rounds into summaries, a Markdown table, and files that `crank compare` reads.
+import datetime
+import json
+import os
+import platform
+import statistics
+
+from .rounds import FOREIGN_BUSY
+
+# From here on the memory of a connection stands out from that of the process.
+MANY_CONNECTIONS = 1000
+
+
+def summarize(scenario):
+    """Adds medians, ranges and ratios (round by round, to the first target) to a scenario's results."""
+    first = scenario["targets"][0]["rounds"]
+    for target in scenario["targets"]:
+        rounds = target["rounds"]
+        # Where the generator was the bottleneck, requests a second say nothing about the server; CPU still does.
+        bound = sum(a["generatorBound"] for a in rounds)
+        target["summary"] = {
+            "cpuUsPerRequest": spread(a["cpuUsPerRequest"] for a in rounds),
+            "rps": spread(a["rps"] for a in rounds),
+            "peakMiB": spread(a["peakBytes"] / 2**20 for a in rounds),
+            "cpuRatio": spread(a["cpuUsPerRequest"] / b["cpuUsPerRequest"] for a, b in zip(rounds, first)
+                               if b["cpuUsPerRequest"]),
+            "rpsRatio": spread(a["rps"] / b["rps"] for a, b in zip(rounds, first)),
+            "latencyMs": {key: spread(a["latencyMs"][key] for a in rounds) for key in rounds[0]["latencyMs"]},
+            "serverBusy": statistics.median(a["serverBusy"] for a in rounds),
+            "generatorBusy": statistics.median(a["generatorBusy"] for a in rounds),
+            "foreignBusy": statistics.median(a["foreignBusy"] for a in rounds),
+            "faults": sum(a["badResponses"] + a["errors"] for a in rounds),
+            "generatorBound": bound * 2 > len(rounds),
+        }
+        target["flags"] = flags(target["summary"])
+        connections = int(scenario["settings"]["connections"])
+        if connections >= MANY_CONNECTIONS:
+            grown = target["summary"]["peakMiB"]["median"] * 1024 - target["restBytes"] / 1024
+            target["summary"]["kibPerConnection"] = grown / connections
+            target["flags"].append(f"{grown / connections:.1f} KiB a connection")
+
+
+def spread(values):
+    values = list(values)
+    if not values:
+        return None
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def flags(summary):
+    found = []
+    if summary["generatorBound"]:
+        found.append("GENERATOR-BOUND")
+    if summary["faults"]:
+        found.append(f"{summary['faults']} FAULTS")
+    if summary["foreignBusy"] > FOREIGN_BUSY:
+        found.append(f"noisy: {summary['foreignBusy']:.0%} of the server's CPU went to others")
+    return found
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    return {"cpu": model, "cpus": len(os.sched_getaffinity(0)), "kernel": platform.release(),
+            "date": datetime.date.today().isoformat()}
+
+
+def markdown(report):
+    """The table that belongs into documentation."""
+    lines = [f"# Local run, {report['machine']['date']}", "",
+             f"{report['machine']['cpus']} CPUs ({report['machine']['cpu']}), Linux {report['machine']['kernel']}; "
+             f"{report['rounds']} interleaved rounds of {report['seconds']} s; server on CPU {report['serverCpus']}, "
+             f"load on CPU {report['loadCpus']}. Median [min–max]; ratios are taken round by round.", "",
+             f"Repeat with: `{report['command']}`", "",
+             "| scenario | target | CPU µs/request | ratio | requests/s | ratio | p50 ms | p99 ms | peak MiB | remarks |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for scenario in report["scenarios"]:
+        for i, target in enumerate(scenario["targets"]):
+            s = target["summary"]
+            latency = s["latencyMs"]
+            rps_ratio = "–" if s["generatorBound"] else _range(s["rpsRatio"], ".2f")
+            lines.append("| " + " | ".join([
+                scenario["name"] if i == 0 else "", target["name"], _range(s["cpuUsPerRequest"], ".2f"),
+                _range(s["cpuRatio"], ".2f"), _range(s["rps"], ",.0f"), rps_ratio,
+                _median(latency.get("50"), ".2f"), _median(latency.get("99"), ".2f"),
+                _median(s["peakMiB"], ".0f"), "; ".join(target["flags"])]) + " |")
+    for failure in report["failures"]:
+        lines += ["", f"**{failure['scenario']} failed:** {failure['error'].splitlines()[0]}"]
+    return "\n".join(lines) + "\n"
+
+
+def crank_result(scenario, target, settings):
+    """One target of a scenario in the shape that the crank controller writes with --json."""
+    s = target["summary"]
+    latency = s["latencyMs"]
+    application = [
+        ("benchmarks/cpu", "Max CPU usage (%)", "n0", 100 * s["serverBusy"]),
+        ("benchmarks/cpu-us-per-request", "Server CPU per request (us)", "n2", s["cpuUsPerRequest"]["median"]),
+        ("benchmarks/working-set", "Max working set (MB)", "n0", s["peakMiB"]["max"]),
+        ("transport/served", "Transport that served", "", target["rounds"][0]["served"] or target["name"]),
+    ]
+    load = [
+        ("http/requests", "Requests", "n0", sum(a["requests"] for a in target["rounds"])),
+        ("http/requests/badresponses", "Bad responses", "n0", sum(a["badResponses"] for a in target["rounds"])),
+        ("http/rps/mean", "Requests/sec", "n0", s["rps"]["median"]),
+        ("load/cpu", "Generator CPU (%)", "n0", 100 * s["generatorBusy"]),
+    ]
+    load += [(f"http/latency/{key}", f"Latency {key} (ms)", "n3", value["median"]) for key, value in latency.items()]
+    return {"returnCode": 0, "jobResults": {
+        "jobs": {"application": _crank_job(application, {}), "load": _crank_job(load, settings)},
+        "properties": {"scenario": scenario["name"], "target": target["name"]}}, "benchmarks": []}
+
+
+def write(report, folder):
+    """results.json, results.md and one crank file for each scenario and target."""
+    os.makedirs(os.path.join(folder, "crank"), exist_ok=True)
+    with open(os.path.join(folder, "results.json"), "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=1)
+    with open(os.path.join(folder, "results.md"), "w", encoding="utf-8") as file:
+        file.write(markdown(report))
+    for scenario in report["scenarios"]:
+        for target in scenario["targets"]:
+            path = os.path.join(folder, "crank", f"{scenario['name']}.{target['name']}.json")
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(crank_result(scenario, target, scenario["settings"]), file, indent=2)
+
+
+def _crank_job(rows, variables):
+    return {"results": {name: value for name, _, _, value in rows},
+            "metadata": [{"name": name, "description": text, "format": form} for name, text, form, _ in rows],
+            "dependencies": [], "measurements": [], "environment": {}, "variables": variables, "benchmarks": []}
+
+
+def _range(value, form):
+    return "" if value is None else f"{value['median']:{form}} [{value['min']:{form}}–{value['max']:{form}}]"
+
+
+def _median(value, form):
+    return "" if value is None else f"{value['median']:{form}}"

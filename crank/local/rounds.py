@@ -1,0 +1,181 @@
+# Measures one scenario: all targets run at once, and the load visits them in turn, so that noise hits all alike.
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+from . import configuration as conf
+from . import servers
+from .servers import FatalRunError, RunError
+
+# Ports of a target: HTTP(S) and cleartext HTTP/2.
+PORTS_PER_TARGET = 2
+SAMPLE_S = 0.05
+# A generator that uses this much of its CPUs while the server leaves that much of its own idle was the bottleneck.
+GENERATOR_BUSY = 0.95
+SERVER_BUSY = 0.90
+# More than this on the server's CPUs by other processes, and the machine was not ours.
+FOREIGN_BUSY = 0.10
+# The load jobs run in this interpreter too: wrappers around Python (pyenv) cost a tenth of a second at each visit.
+_ENVIRONMENT = {**os.environ, "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
+
+
+class Target:
+    """A job of the YAML files, or any command with {port} in it."""
+
+    def __init__(self, text):
+        self.name, _, self.command = text.partition("=")
+
+    def fits(self, load):
+        """A plain command speaks HTTP/1.1 without TLS; nothing more is known about it."""
+        return not self.command or (load.variables.get("serverScheme") == "http" and load.name in ("wrk", "mp-load"))
+
+
+class Scenario:
+    """One scenario over all targets."""
+
+    def __init__(self, config, name, targets, options, progress):
+        self.name = name
+        self.skipped = []
+        self._options = options
+        self._progress = progress
+        self._runs = []  # (target, application job, load job, [ports])
+        for index, target in enumerate(targets):
+            port = options.base_port + index * PORTS_PER_TARGET
+            variables = {
+                "duration": options.seconds, "warmup": 0, "serverCpus": options.server_cpus, "loadCpus": options.load_cpus,
+                **options.variables, "serverPort": port, "h2cPort": port + 1}
+            jobs = {} if target.command else {"application": target.name}
+            jobs = conf.resolve(config, name, options.profiles, variables, jobs)
+            if not target.fits(jobs["load"]):
+                self.skipped.append(target.name)
+                continue
+            self._runs.append((target, jobs["application"], jobs["load"], [port, port + 1]))
+        if not self._runs:
+            raise RunError("no target can serve this scenario")
+        self.settings = {
+            key: value for key, value in self._runs[0][2].variables.items() if not key.endswith(("Port", "Cpus", "Address"))}
+
+    def measure(self):
+        """Rounds of visits; gives the result of each target, first target first."""
+        started, folder = [], None
+        try:
+            folder = servers.lay_out(self._runs[0][2].sources)
+            for run in self._runs:
+                started.append(self._start(*run))
+            for server in started:
+                server.wait_until_ready()
+            results = [{"name": server.name, "rounds": [], "restBytes": server.resident_bytes()} for server in started]
+            for _ in range(self._options.warmup_visits):
+                for run, server in zip(self._runs, started):
+                    self._visit(run, server, folder)
+                    self._progress.step(server.name, "warm-up")
+            for number in range(self._options.rounds):
+                # Another one goes first in each round: what a visit leaves behind hits all of them.
+                shift = number % len(started)
+                for i in [*range(shift, len(started)), *range(shift)]:
+                    results[i]["rounds"].append(self._visit(self._runs[i], started[i], folder))
+                    self._progress.step(started[i].name, f"round {number + 1}")
+            return results
+        finally:
+            for server in started:
+                server.stop()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _start(self, target, application, load, ports):
+        if target.command:
+            command = ["taskset", "-c", str(self._options.server_cpus),
+                       *shlex.split(target.command.replace("{port}", str(ports[0])))]
+            server = servers.Server(target.name, command, None, ports[:1], "", None)
+        else:
+            url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
+            folder = servers.lay_out(application.sources)
+            server = servers.Server(
+                target.name, servers.command_of(application), folder, ports, application.ready_text, url)
+        return server
+
+    def _visit(self, run, server, folder):
+        target, _, load, _ = run
+        command = servers.command_of(load)
+        if target.command:
+            command += ["--status-url", "none"]
+        cpus = conf.cpus(self._options.server_cpus)
+        peak = _Peak(server)
+        busy_before, cpu_before, start = _busy_seconds(cpus), server.cpu_seconds(), time.monotonic()
+        with peak:
+            done = subprocess.run(command, cwd=folder, env=_ENVIRONMENT, capture_output=True, text=True, check=False)
+        used = server.cpu_seconds() - cpu_before
+        foreign = _busy_seconds(cpus) - busy_before - used
+        elapsed = time.monotonic() - start
+        if done.returncode != 0:
+            words = done.stderr.strip() or done.stdout.strip()
+            raise (FatalRunError if "serves" in words or "shares" in words else RunError)(f"{server.name}: {words}")
+        values = statistics_block(done.stdout)
+        if server.status_url and values["transport/process"] != str(server.pid):
+            raise FatalRunError(f"process {values['transport/process']} answered on {server.name}'s port: end it first")
+        requests = values["http/requests"]
+        seconds = requests / values["http/rps/mean"]
+        server_busy = used / seconds / len(cpus)
+        generator_busy = values["load/cpu"] / 100 / len(conf.cpus(self._options.load_cpus))
+        return {
+            "requests": requests, "seconds": seconds, "rps": values["http/rps/mean"], "cpuUsPerRequest": used * 1e6 / requests,
+            "latencyMs": {key.rsplit("/", 1)[1]: value for key, value in values.items() if key.startswith("http/latency/")},
+            "badResponses": values["http/requests/badresponses"], "errors": values["http/requests/errors"],
+            "throughputMBs": values.get("http/throughput"), "firstRequestMs": values.get("http/firstrequest"),
+            "peakBytes": peak.bytes, "serverBusy": server_busy, "generatorBusy": generator_busy,
+            "foreignBusy": max(0.0, foreign / elapsed / len(cpus)),
+            "generatorBound": generator_busy >= GENERATOR_BUSY and server_busy < SERVER_BUSY,
+            "served": values.get("transport/served"),
+            "counters": {key.split("/", 1)[1]: value for key, value in values.items()
+                         if key.startswith("transport/") and key not in ("transport/served", "transport/process")},
+        }
+
+
+def statistics_block(text):
+    """The values between the markers that crank's agent looks for."""
+    start, end = text.find("#StartJobStatistics"), text.find("#EndJobStatistics")
+    if start < 0 or end < start:
+        raise RunError(f"the load job printed no statistics block:\n{text[-2000:]}")
+    block = json.loads(text[start + len("#StartJobStatistics"):end])
+    return {measurement["Name"]: measurement["Value"] for measurement in block["Measurements"]}
+
+
+class _Peak:
+    """Largest resident memory of a server during a visit."""
+
+    def __init__(self, server):
+        self.bytes = 0
+        self._server = server
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self):
+        while True:
+            self.bytes = max(self.bytes, self._server.resident_bytes())
+            if self._over.wait(SAMPLE_S):
+                return
+
+
+def _busy_seconds(cpus):
+    """Time that these CPUs were not idle, whoever used them."""
+    names = {f"cpu{number}" for number in cpus}
+    total = 0
+    with open("/proc/stat", encoding="ascii") as file:
+        for line in file:
+            fields = line.split()
+            if fields[0] in names:
+                user, nice, system, _, _, irq, softirq = map(int, fields[1:8])
+                total += user + nice + system + irq + softirq
+    return total / servers.TICKS_PER_SECOND
