@@ -198,7 +198,8 @@ enum {
 /* Accepts `count` (1 to 64) connections (paper: mp_accept). One ACCEPT event each; `cookie` is the listener's until
  * mp_set_cookie. With MP_ACCEPT_KEEP `count` accepts stay outstanding; an error event without MP_EVENT_MORE means one
  * of them ended and must be made again by the caller. Per event: -EMFILE, -ENFILE (fd limit, lwsocket table or handle
- * table full), -ECONNABORTED and what accept4(2) gives. Returns 0, -EBADF, -EINVAL, -ENOTSUP. */
+ * table full), -ECONNABORTED and what accept4(2) gives. Returns 0, -EBADF, -EINVAL, -ENOTSUP, -EBUSY (more than 64
+ * outstanding, or mp_accept_stop has not ended). */
 MP_API int32_t mp_accept(struct mp_channel *channel, mp_handle listener, uint32_t count, uint32_t flags);
 
 /* Cancels every outstanding accept of a listener; each ends with an event (-ECANCELED, or a connection that was

@@ -64,7 +64,8 @@ static void end(struct mp_channel *channel, struct mp_slot *listener, struct mp_
 	release_reserved(channel, accept);
 	accept->busy = 0;
 	accept->owed = 0;
-	listener->accepts->busy--;
+	if (--listener->accepts->busy == 0)
+		listener->accepts->stopping = false;
 }
 
 int32_t mp_accept(struct mp_channel *channel, mp_handle handle, uint32_t count, uint32_t flags)
@@ -81,11 +82,11 @@ int32_t mp_accept(struct mp_channel *channel, mp_handle handle, uint32_t count, 
 		return -ENOTSUP;
 	mp_channel_enter(channel);
 	accepts = listener->accepts;
-	if (count > MP_ACCEPT_SLOTS - accepts->busy) {
+	/* Accepts made while others are being stopped would be stopped with them. */
+	if (accepts->stopping || count > MP_ACCEPT_SLOTS - accepts->busy) {
 		mp_channel_leave(channel);
 		return -EBUSY;
 	}
-	accepts->stopping = false;
 	for (uint32_t number = 0; count > 0; number++) {
 		struct mp_accept_slot *accept = &accepts->slots[number];
 
@@ -94,13 +95,15 @@ int32_t mp_accept(struct mp_channel *channel, mp_handle handle, uint32_t count, 
 		accept->busy = 1;
 		accept->keep = (flags & MP_ACCEPT_KEEP) != 0;
 		accept->lwsocket = (flags & MP_ACCEPT_LWSOCKET) != 0;
-		accept->owed = 1;
 		accept->reserved = MP_NO_SLOT;
+		/* What cannot be made now is made at the next dispatch, or becomes an event there. */
+		accept->owed = issue(channel, listener, number) != 0;
+		if (accept->owed)
+			mp_owe(channel, listener, MP_OWED_ACCEPT);
 		accepts->busy++;
 		count--;
 	}
-	/* One path makes first and repeated accepts alike: at the next dispatch, in its batch. */
-	mp_owe(channel, listener, MP_OWED_ACCEPT);
+	mp_batch_filled(channel);
 	mp_channel_leave(channel);
 	return 0;
 }
@@ -154,6 +157,8 @@ int32_t mp_accept_stop(struct mp_channel *channel, mp_handle handle)
 
 	if (!listener || listener->kind != MP_KIND_LISTENER)
 		return -EBADF;
+	if (listener->accepts->busy == 0)
+		return 0;
 	mp_channel_enter(channel);
 	listener->accepts->stopping = true;
 	mp_owe(channel, listener, MP_OWED_ACCEPT | MP_OWED_STOP);
@@ -192,18 +197,20 @@ bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *listener, u
 	bool ending = listener->state == MP_SLOT_CLOSING || listener->accepts->stopping;
 
 	accept->cancelled = 0;
-	if (poll) {
+	if (poll)
 		accept->polling = 0;
-		if (result >= 0 && !ending) {
-			accept->owed = 1;
-			mp_owe(channel, listener, MP_OWED_ACCEPT);
+	if ((poll && result >= 0) || (!poll && (result == -EAGAIN || result == -EINTR))) {
+		if (!ending) {
+			/* A poll that finds no room is replaced by the accept, which asks for it once more. */
+			accept->polling = result == -EAGAIN && mp_batch_poll(channel, listener,
+									     op - MP_TOKEN_ACCEPT + MP_TOKEN_POLL_ACCEPT,
+									     1 /* POLLIN */);
+			accept->owed = !accept->polling;
+			if (accept->owed)
+				mp_owe(channel, listener, MP_OWED_ACCEPT);
 			return false;
 		}
-		result = result < 0 ? result : -ECANCELED;
-	} else if (result == -EAGAIN && !ending &&
-		   mp_batch_poll(channel, listener, op - MP_TOKEN_ACCEPT + MP_TOKEN_POLL_ACCEPT, 1 /* POLLIN */)) {
-		accept->polling = 1;
-		return false;
+		result = -ECANCELED;
 	}
 	if (result < 0) {
 		end(channel, listener, accept);
