@@ -185,7 +185,7 @@ MP_API mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t co
 
 /* Cancels what is pending and retires the handle (paper: mp_unregister). A regular fd stays open for the caller; a
  * lightweight socket, an accepted socket and a partition are freed. Event: CLOSE with MP_EVENT_RETIRED, after the
- * last event of every pending request. 0, -EBADF, -EALREADY. */
+ * last event of every pending request. 0, -EBADF, -EALREADY, -EBUSY (being transferred). */
 MP_API int32_t mp_unregister(struct mp_channel *channel, mp_handle handle);
 
 enum {
@@ -264,7 +264,7 @@ enum {
 /* Closes (paper: mp_close): cancels what is pending (each still brings its event), closes the socket once nothing of
  * it is in flight, retires the handle. Without MP_CLOSE_ABORT the peer gets every byte whose WRITE event came, then
  * FIN; the system decides on RST where received bytes were left unread. A registered regular fd is closed too.
- * Event: CLOSE with MP_EVENT_RETIRED, the handle's last. 0, -EBADF, -EALREADY. */
+ * Event: CLOSE with MP_EVENT_RETIRED, the handle's last. 0, -EBADF, -EINVAL, -EALREADY, -EBUSY (being transferred). */
 MP_API int32_t mp_close(struct mp_channel *channel, mp_handle handle, uint32_t flags);
 
 /* A new fd for the handle's socket, which the caller owns (CLOEXEC). The handle goes on. Works at once, with a system

@@ -72,15 +72,24 @@ void mp_handles_retire(struct mp_handles *handles, uint32_t index)
 	handles->live--;
 }
 
-struct mp_slot *mp_handles_open_slot(struct mp_handles *handles, mp_handle handle)
+struct mp_slot *mp_handles_slot(struct mp_handles *handles, mp_handle handle)
 {
 	uint64_t token = (uint64_t)handle;
 	uint32_t index = mp_token_index(token);
+	struct mp_slot *slot;
 
 	if (handle <= 0 || mp_token_op(token) != 0 || index >= handles->untouched)
 		return NULL;
-	if (handles->slots[index].generation != mp_token_generation(token) ||
-	    handles->slots[index].state != MP_SLOT_OPEN)
+	slot = &handles->slots[index];
+	if (slot->generation != mp_token_generation(token) ||
+	    (slot->state != MP_SLOT_OPEN && slot->state != MP_SLOT_CLOSING))
 		return NULL;
-	return &handles->slots[index];
+	return slot;
+}
+
+struct mp_slot *mp_handles_open_slot(struct mp_handles *handles, mp_handle handle)
+{
+	struct mp_slot *slot = mp_handles_slot(handles, handle);
+
+	return slot && slot->state == MP_SLOT_OPEN ? slot : NULL;
 }

@@ -104,6 +104,8 @@ uint32_t mp_handles_take(struct mp_handles *handles);
 /* Puts a slot with nothing in flight back; its handle is dead from here on. */
 void mp_handles_retire(struct mp_handles *handles, uint32_t index);
 
+/* The open or closing slot of a handle, or NULL: retired or never made. */
+struct mp_slot *mp_handles_slot(struct mp_handles *handles, mp_handle handle);
 /* The open slot of a handle, or NULL: retired, never made, or closing. */
 struct mp_slot *mp_handles_open_slot(struct mp_handles *handles, mp_handle handle);
 

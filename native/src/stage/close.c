@@ -107,17 +107,26 @@ int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_
 	return 0;
 }
 
+/* Whether `handle` can be closed now: 0, -EBADF, -EALREADY, -EBUSY. */
+static int32_t closable(struct mp_channel *channel, mp_handle handle, struct mp_slot **slot)
+{
+	*slot = mp_handles_slot(&channel->handles, handle);
+	if (!*slot)
+		return -EBADF;
+	if ((*slot)->state == MP_SLOT_CLOSING)
+		return -EALREADY;
+	return (*slot)->flags & MP_SLOT_TRANSFERRING ? -EBUSY : 0;
+}
+
 int32_t mp_close(struct mp_channel *channel, mp_handle handle, uint32_t flags)
 {
-	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
-	int32_t result;
+	struct mp_slot *slot;
+	int32_t result = closable(channel, handle, &slot);
 
-	if (!slot)
-		return -EBADF;
+	if (result)
+		return result;
 	if (flags & ~(uint32_t)MP_CLOSE_ABORT)
 		return -EINVAL;
-	if (slot->flags & MP_SLOT_TRANSFERRING)
-		return -EBUSY;
 	mp_channel_enter(channel);
 	result = mp_close_begin(channel, slot, flags & MP_CLOSE_ABORT ? MP_SLOT_ABORT : 0);
 	mp_channel_leave(channel);
@@ -126,13 +135,11 @@ int32_t mp_close(struct mp_channel *channel, mp_handle handle, uint32_t flags)
 
 int32_t mp_unregister(struct mp_channel *channel, mp_handle handle)
 {
-	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
-	int32_t result;
+	struct mp_slot *slot;
+	int32_t result = closable(channel, handle, &slot);
 
-	if (!slot)
-		return -EBADF;
-	if (slot->flags & MP_SLOT_TRANSFERRING)
-		return -EBUSY;
+	if (result)
+		return result;
 	mp_channel_enter(channel);
 	result = mp_close_begin(channel, slot, slot->flags & MP_SLOT_OWNED ? 0 : MP_SLOT_KEEP_FD);
 	mp_channel_leave(channel);

@@ -1,0 +1,242 @@
+/* Stage close: what the peer sees, and that a handle is dead after its last event. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common_rig.h"
+
+#define BIG_BYTES (256u << 10)
+
+static void for_both_kinds(void (*body)(struct rig *rig, uint32_t accept_flags))
+{
+	for (uint32_t accept_flags = 0; accept_flags <= MP_ACCEPT_LWSOCKET; accept_flags++) {
+		struct rig rig;
+
+		rig_open(&rig, NULL);
+		body(&rig, accept_flags);
+		rig_close(&rig);
+	}
+}
+
+static void graceful(struct rig *rig, uint32_t accept_flags)
+{
+	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
+	uint8_t *data = malloc(BIG_BYTES), *back = malloc(BIG_BYTES);
+
+	fill_pattern(data, BIG_BYTES, 0);
+	rig_write(rig, link.handle, data, BIG_BYTES);
+	CHECK_EQUAL(0, mp_close(rig->channel, link.handle, 0));
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(rig, link.handle, MP_STAGE_CLOSE).flags);
+	receive_all(link.peer, back, BIG_BYTES);
+	CHECK(pattern_is(back, BIG_BYTES, 0));
+	CHECK_EQUAL(0, receive_end(link.peer));
+	close(link.peer);
+	free(data);
+	free(back);
+}
+
+static void close_graceful_brings_all_bytes_and_fin(void)
+{
+	for_both_kinds(graceful);
+}
+
+static void abortive(struct rig *rig, uint32_t accept_flags)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+
+	for (uint32_t i = 0; i < COUNT_OF(families); i++) {
+		struct rig_link link = rig_link(rig, families[i], accept_flags);
+		char byte;
+
+		CHECK_EQUAL(0, mp_read_start(rig->channel, link.handle));
+		send_all(link.peer, "x", 1);
+		rig_leased(rig, link.handle, &byte, 1);
+		CHECK_EQUAL(0, mp_close(rig->channel, link.handle, MP_CLOSE_ABORT));
+		CHECK_EQUAL(-ECANCELED, rig_take(rig, link.handle, MP_STAGE_READ).result);
+		CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(rig, link.handle, MP_STAGE_CLOSE).flags);
+		CHECK_EQUAL(-ECONNRESET, receive_end(link.peer));
+		close(link.peer);
+	}
+}
+
+static void close_abort_brings_rst(void)
+{
+	for_both_kinds(abortive);
+}
+
+static void close_abort_of_unix_socket_brings_end_of_stream(void)
+{
+	struct rig_link link;
+	struct rig rig;
+
+	rig_open(&rig, NULL);
+	link = rig_link(&rig, AF_UNIX, MP_ACCEPT_LWSOCKET);
+	CHECK_EQUAL(0, mp_close(rig.channel, link.handle, MP_CLOSE_ABORT));
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, link.handle, MP_STAGE_CLOSE).flags);
+	CHECK_EQUAL(0, receive_end(link.peer));
+	close(link.peer);
+	rig_close(&rig);
+}
+
+static void abort_with_write_stuck(struct rig *rig, uint32_t accept_flags)
+{
+	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
+	uint32_t bytes = 16u << 20; /* more than both sockets' buffers */
+	uint8_t *data = calloc(1, bytes);
+	struct mp_event event;
+
+	CHECK_EQUAL(0, mp_read_start(rig->channel, link.handle));
+	CHECK_EQUAL(0, mp_write(rig->channel, link.handle, data, bytes));
+	CHECK_EQUAL(0, mp_flush(rig->channel) < 0);
+	CHECK_EQUAL(0, mp_close(rig->channel, link.handle, MP_CLOSE_ABORT));
+	event = rig_take(rig, link.handle, MP_STAGE_WRITE);
+	CHECK(event.result < 0);
+	event = rig_take(rig, link.handle, MP_STAGE_READ);
+	CHECK(event.result < 0);
+	CHECK(!(event.flags & MP_EVENT_MORE));
+	event = rig_take(rig, link.handle, MP_STAGE_CLOSE);
+	CHECK_EQUAL(MP_EVENT_RETIRED, event.flags);
+	CHECK_EQUAL(0, rig->kept_count); /* nothing came after it */
+	close(link.peer);
+	free(data);
+}
+
+static void close_with_read_and_write_pending_ends_both_first(void)
+{
+	for_both_kinds(abort_with_write_stuck);
+}
+
+static void half_close(struct rig *rig, uint32_t accept_flags)
+{
+	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
+	struct mp_event event;
+	char text[4];
+
+	rig_write(rig, link.handle, "last", 4);
+	CHECK_EQUAL(0, mp_disconnect(rig->channel, link.handle, MP_SHUT_WRITE));
+	event = rig_take(rig, link.handle, MP_STAGE_CLOSE);
+	CHECK_EQUAL(0, event.result);
+	CHECK_EQUAL(MP_EVENT_DISCONNECTED, event.flags);
+	receive_all(link.peer, text, 4);
+	CHECK_EQUAL(0, receive_end(link.peer));
+	/* The other direction still works. */
+	send_all(link.peer, "back", 4);
+	rig_read(rig, link.handle, text, 4);
+	CHECK(!memcmp(text, "back", 4));
+	CHECK_EQUAL(0, mp_write(rig->channel, link.handle, "no", 2));
+	CHECK_EQUAL(-EPIPE, rig_take(rig, link.handle, MP_STAGE_WRITE).result);
+	rig_unlink(rig, &link, 0);
+}
+
+static void disconnect_write_keeps_reading(void)
+{
+	for_both_kinds(half_close);
+}
+
+static void read_closed(struct rig *rig, uint32_t accept_flags)
+{
+	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
+
+	CHECK_EQUAL(0, mp_read_start(rig->channel, link.handle));
+	CHECK_EQUAL(0, mp_disconnect(rig->channel, link.handle, MP_SHUT_READ));
+	CHECK_EQUAL(MP_EVENT_DISCONNECTED, rig_take(rig, link.handle, MP_STAGE_CLOSE).flags);
+	CHECK_EQUAL(0, rig_take(rig, link.handle, MP_STAGE_READ).result);
+	CHECK_EQUAL(0, mp_disconnect(rig->channel, link.handle, MP_SHUT_BOTH));
+	CHECK_EQUAL(MP_EVENT_DISCONNECTED, rig_take(rig, link.handle, MP_STAGE_CLOSE).flags);
+	CHECK_EQUAL(0, receive_end(link.peer));
+	rig_unlink(rig, &link, 0);
+}
+
+static void disconnect_read_ends_the_stream(void)
+{
+	for_both_kinds(read_closed);
+}
+
+static void disconnect_of_unconnected_socket_reports_enotconn(void)
+{
+	int32_t fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct rig_link link = { .peer = -1 };
+	struct rig rig;
+
+	rig_open(&rig, NULL);
+	link.handle = mp_register(rig.channel, fd, 0, 0);
+	CHECK_EQUAL(0, mp_disconnect(rig.channel, link.handle, MP_SHUT_WRITE));
+	CHECK_EQUAL(-ENOTCONN, rig_take(&rig, link.handle, MP_STAGE_CLOSE).result);
+	rig_unlink(&rig, &link, 0);
+	rig_close(&rig);
+}
+
+static void close_twice_is_already_going_on(void)
+{
+	struct rig_link link;
+	struct rig rig;
+
+	rig_open(&rig, NULL);
+	link = rig_link(&rig, AF_INET, 0);
+	CHECK_EQUAL(-EINVAL, mp_close(rig.channel, link.handle, 2));
+	CHECK_EQUAL(0, mp_close(rig.channel, link.handle, 0));
+	CHECK_EQUAL(-EALREADY, mp_close(rig.channel, link.handle, 0));
+	CHECK_EQUAL(-EALREADY, mp_unregister(rig.channel, link.handle));
+	CHECK_EQUAL(-EBADF, mp_read_start(rig.channel, link.handle));
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, link.handle, MP_STAGE_CLOSE).flags);
+	CHECK_EQUAL(-EBADF, mp_close(rig.channel, link.handle, 0));
+	CHECK_EQUAL(-EBADF, mp_unregister(rig.channel, link.handle));
+	close(link.peer);
+	rig_close(&rig);
+}
+
+static void close_of_registered_fd_closes_it(void)
+{
+	struct rig_link link;
+	struct rig rig;
+	int32_t fd;
+
+	rig_open(&rig, NULL);
+	link = rig_pair(&rig, &fd);
+	rig_unlink(&rig, &link, 0);
+	CHECK_EQUAL(-1, write(fd, "x", 1));
+	CHECK_EQUAL(EBADF, errno);
+	rig_close(&rig);
+}
+
+static void close_with_unread_leases_keeps_them(void)
+{
+	struct mp_event event;
+	struct rig_link link;
+	struct rig rig;
+
+	rig_open(&rig, NULL);
+	link = rig_link(&rig, AF_INET, MP_ACCEPT_LWSOCKET);
+	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
+	send_all(link.peer, "keep", 4);
+	event = rig_take(&rig, link.handle, MP_STAGE_READ);
+	CHECK_EQUAL(4, event.result);
+	CHECK_EQUAL(0, mp_close(rig.channel, link.handle, 0));
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_READ).result);
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, link.handle, MP_STAGE_CLOSE).flags);
+	CHECK(!memcmp((void *)(uintptr_t)event.data, "keep", 4));
+	CHECK_EQUAL(1, rig_counters(&rig).leases_out);
+	CHECK_EQUAL(0, mp_release(rig.channel, event.lease));
+	close(link.peer);
+	rig_close(&rig);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct test tests[] = {
+		TEST(close_graceful_brings_all_bytes_and_fin),
+		TEST(close_abort_brings_rst),
+		TEST(close_abort_of_unix_socket_brings_end_of_stream),
+		TEST(close_with_read_and_write_pending_ends_both_first),
+		TEST(disconnect_write_keeps_reading),
+		TEST(disconnect_read_ends_the_stream),
+		TEST(disconnect_of_unconnected_socket_reports_enotconn),
+		TEST(close_twice_is_already_going_on),
+		TEST(close_of_registered_fd_closes_it),
+		TEST(close_with_unread_leases_keeps_them),
+	};
+
+	return RUN_TESTS(tests, argc, argv);
+}
