@@ -19,6 +19,14 @@ int32_t mp_batch_enter(struct mp_channel *channel, uint32_t wait, int64_t timeou
 	return result;
 }
 
+int32_t mp_batch_wait(struct mp_channel *channel, int64_t timeout_ns)
+{
+	mp_buffers_publish(&channel->buffers);
+	MP_COUNT(channel, system_calls, 1);
+	MP_COUNT(channel, waits, 1);
+	return mp_ring_wait(&channel->ring, timeout_ns);
+}
+
 struct io_uring_sqe *mp_batch_own(struct mp_channel *channel, uint64_t token, uint8_t opcode)
 {
 	struct io_uring_sqe *request = mp_ring_next(&channel->ring);

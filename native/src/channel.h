@@ -117,6 +117,8 @@ bool mp_batch_poll(struct mp_channel *channel, struct mp_slot *slot, uint32_t op
 void mp_batch_filled(struct mp_channel *channel);
 /* Gives everything to the kernel. >= 0 or -errno. */
 int32_t mp_batch_enter(struct mp_channel *channel, uint32_t wait, int64_t timeout_ns);
+/* Waits for a completion without giving anything. >= 0 or -errno. */
+int32_t mp_batch_wait(struct mp_channel *channel, int64_t timeout_ns);
 
 /* owed.c */
 void mp_owe(struct mp_channel *channel, struct mp_slot *slot, uint32_t what);

@@ -8,6 +8,9 @@
 /* How soon to try again when the kernel refuses requests (no memory): soon for a person, rarely for a core. */
 #define OWED_RETRY_NS 1000000
 
+/* 146 years: a longer time-out is none, so that the deadline cannot overflow. */
+#define MAX_TIMEOUT_NS (INT64_MAX / 2)
+
 void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
 		   int32_t result, uint32_t flags)
 {
@@ -112,56 +115,66 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 	return written;
 }
 
-/* Turns waiting completions into at most `capacity` events. */
-static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32_t capacity)
+/* Turns waiting completions into at most `capacity` events; *seen tells how many completions there were. */
+static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, uint32_t *seen)
 {
 	const struct io_uring_cqe *waiting;
 	uint32_t count = 0;
 
+	*seen = 0;
 	while (count < capacity && (waiting = mp_ring_peek(&channel->ring, 0))) {
 		struct io_uring_cqe completion = { .user_data = waiting->user_data, .res = waiting->res,
 						   .flags = waiting->flags };
 
 		/* Copied first: making requests below may enter the kernel, which may reuse the entry. */
 		mp_ring_seen(&channel->ring, 1);
+		(*seen)++;
 		count += complete(channel, &completion, &events[count]);
 	}
 	return count;
 }
 
-/* Arms the eventfd that mp_wake writes to, where the kernel cannot be told directly. */
-static void arm_wake(struct mp_channel *channel)
+/* Arms the eventfd that mp_wake writes to, where the kernel cannot be told directly. false: no room for it. */
+static bool arm_wake(struct mp_channel *channel)
 {
 	struct io_uring_sqe *request;
 
 	if (channel->wake_armed || channel->wake_fd < 0)
-		return;
+		return true;
 	request = mp_batch_own(channel, mp_token(MP_TOKEN_WAKE, 0, 0), IORING_OP_POLL_ADD);
 	if (!request)
-		return;
+		return false;
 	request->fd = channel->wake_fd;
 	request->len = IORING_POLL_ADD_MULTI; /* edge-triggered: the counter need not be read */
 	request->poll32_events = 1;           /* POLLIN */
 	channel->wake_armed = true;
+	return true;
 }
 
 /* One enter: submits, and sleeps unless somebody asked the channel to be awake. */
 static int32_t enter(struct mp_channel *channel, int64_t timeout_ns)
 {
 	uint32_t awake = MP_AWAKE;
+	int64_t short_ns = timeout_ns < 0 || timeout_ns > OWED_RETRY_NS ? OWED_RETRY_NS : timeout_ns;
 	int32_t result;
 
 	if (mp_ring_flags(&channel->ring) & IORING_SQ_CQ_OVERFLOW)
 		MP_COUNT(channel, cq_overflows, 1);
 	if (timeout_ns == 0)
 		return mp_batch_enter(channel, 0, 0);
-	arm_wake(channel);
+	if (!arm_wake(channel))
+		timeout_ns = short_ns; /* nobody can wake this sleep */
 	/* Sleeping is announced before the kernel is entered; a waker that comes later posts a completion, one that
 	 * came earlier left WAKE_ASKED and the exchange fails. Pairs with mp_wake. */
 	if (!atomic_compare_exchange_strong_explicit(&channel->wake_state, &awake, MP_SLEEPING, memory_order_seq_cst,
 						     memory_order_seq_cst))
 		return mp_batch_enter(channel, 0, 0);
 	result = mp_batch_enter(channel, 1, timeout_ns);
+	if (result == -EAGAIN || result == -EBUSY) {
+		/* Nothing was taken, and the kernel did not wait: no memory, for now. Completions still come. */
+		result = mp_batch_wait(channel, short_ns);
+		return result == -ETIME ? 0 : result;
+	}
 	return result;
 }
 
@@ -183,11 +196,11 @@ static bool kernel_has_work(const struct mp_channel *channel)
 static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, int64_t timeout_ns)
 {
 	int64_t deadline_ns = timeout_ns > 0 ? mp_os_now_ns() + timeout_ns : 0;
-	uint32_t count;
+	uint32_t count, seen;
 
 	mp_read_feed(channel);
 	count = mp_owed_settle(channel, events, capacity);
-	count += reap(channel, events + count, capacity - count);
+	count += reap(channel, events + count, capacity - count, &seen);
 	if (count > 0) {
 		mp_batch_filled(channel);
 		return (int32_t)count;
@@ -199,12 +212,15 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		bool owed = channel->owed_head != MP_NO_SLOT && timeout_ns != 0;
 		int32_t result = enter(channel, !owed ? timeout_ns : round ? OWED_RETRY_NS : 0);
 		bool woken = awake_again(channel);
+		/* A kernel that took requests hides the signal that ended its wait behind their number. */
+		bool interrupted = result == -EINTR ||
+				   (result >= 0 && !owed && !mp_ring_pending(&channel->ring));
 
 		if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN)
 			return result;
-		count = reap(channel, events, capacity);
+		count = reap(channel, events, capacity, &seen);
 		count += mp_owed_settle(channel, events + count, capacity - count);
-		if (count > 0 || woken || timeout_ns == 0 || result == -EINTR || (result == -ETIME && !owed))
+		if (count > 0 || woken || timeout_ns == 0 || (interrupted && !seen) || (result == -ETIME && !owed))
 			return (int32_t)count;
 		if (timeout_ns > 0) {
 			timeout_ns = deadline_ns - mp_os_now_ns();
@@ -220,6 +236,8 @@ int32_t mp_dispatch(struct mp_channel *channel, struct mp_event *events, uint32_
 
 	if (capacity == 0)
 		return -EINVAL;
+	if (timeout_ns > MAX_TIMEOUT_NS)
+		timeout_ns = -1;
 	mp_channel_enter(channel);
 	count = dispatch(channel, events, capacity, timeout_ns);
 	(void)awake_again(channel);

@@ -105,23 +105,34 @@ void mp_ring_close(struct mp_ring *ring)
 	ring->fd = -1;
 }
 
-int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
+static int32_t ring_enter(struct mp_ring *ring, uint32_t count, uint32_t wait, int64_t timeout_ns)
 {
 	struct __kernel_timespec limit = { .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000 };
 	struct io_uring_getevents_arg argument = { .ts = timeout_ns < 0 ? 0 : (uint64_t)(uintptr_t)&limit };
 	uint32_t flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-	uint32_t count = mp_ring_pending(ring);
 	long result;
 
-	/* Release: the kernel must see the filled submissions before the new tail. */
-	atomic_store_explicit(ring->sq_tail, ring->tail, memory_order_release);
 	if (wait != 0)
 		flags |= ring->enter_flags;
 	result = syscall(__NR_io_uring_enter, ring->fd, count, wait, flags, &argument, sizeof argument);
-	if (result < 0)
-		return -errno;
-	ring->submitted += (uint32_t)result;
-	return (int32_t)result;
+	return result < 0 ? -errno : (int32_t)result;
+}
+
+int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
+{
+	int32_t result;
+
+	/* Release: the kernel must see the filled submissions before the new tail. */
+	atomic_store_explicit(ring->sq_tail, ring->tail, memory_order_release);
+	result = ring_enter(ring, mp_ring_pending(ring), wait, timeout_ns);
+	if (result > 0)
+		ring->submitted += (uint32_t)result;
+	return result;
+}
+
+int32_t mp_ring_wait(struct mp_ring *ring, int64_t timeout_ns)
+{
+	return ring_enter(ring, 0, 1, timeout_ns);
 }
 
 int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count)

@@ -1,4 +1,4 @@
-/* The submission and completion queues. ring.c is the only caller of io_uring's system calls; tests/fake_ring.c
+/* The submission and completion queues. ring.c is the only caller of io_uring's system calls; tests/fake_kernel.c
  * stands in for it with a simulated kernel, so everything the kernel does to the library goes through here. */
 #ifndef MP_RING_H
 #define MP_RING_H
@@ -50,6 +50,9 @@ void mp_ring_close(struct mp_ring *ring);
 /* Gives what is prepared to the kernel; waits for `wait` completions up to `timeout_ns` (negative: no limit).
  * The number of submissions taken, or -errno (-ETIME after the timeout, -EINTR after a signal). */
 int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns);
+
+/* Waits for one completion and gives nothing: for a kernel that takes no request at the moment. 0 or -errno. */
+int32_t mp_ring_wait(struct mp_ring *ring, int64_t timeout_ns);
 
 /* A sparse table of `count` fixed files; a provided-buffer ring as group 0. 0 or -errno. */
 int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count);
