@@ -1,4 +1,5 @@
 // What this machine allows, as a program or a person asks before using MegaPipe: tried once, never guessed by version.
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace MegaPipe.Native;
@@ -58,6 +59,8 @@ public static class MegaPipeFeatures
         return NativeLibraryLoader.TryLoad() is { } reason ? new Report(reason, 0, []) : ProbeKernel();
     }
 
+    // Not inlined: compiling it needs the library.
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static unsafe Report ProbeKernel()
     {
         FeatureSet set = new();

@@ -1,6 +1,7 @@
 // Finds libmegapipe.so: beside the application, below runtimes/<rid>/native, then wherever the runtime looks (the
 // application's deps.json, the package cache, the system's library path).
 using System.Reflection;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace MegaPipe.Native;
@@ -59,6 +60,13 @@ internal static class NativeLibraryLoader
             }
         }
 
+        return CheckVersion();
+    }
+
+    // On its own: the JIT looks for the targets of calls without a GC transition when it compiles their caller.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static string? CheckVersion()
+    {
         uint version = NativeMethods.mp_abi_version();
         return version == NativeMethods.AbiVersion ? null :
             $"{FileName} has interface version {version}, this program needs {NativeMethods.AbiVersion}: " +
@@ -66,7 +74,8 @@ internal static class NativeLibraryLoader
     }
 
     /// <summary>Tries each place in turn; null, or what was wrong with the last one that has the file.</summary>
-    internal static string? Find(string baseDirectory, string runtimeFolder, out nint library)
+    internal static string? Find(
+        string baseDirectory, string runtimeFolder, out nint library, string name = NativeMethods.Library)
     {
         string? broken = null;
         foreach (string path in CandidatePaths(baseDirectory, runtimeFolder))
@@ -77,7 +86,7 @@ internal static class NativeLibraryLoader
             }
         }
 
-        if (NativeLibrary.TryLoad(NativeMethods.Library, typeof(NativeLibraryLoader).Assembly,
+        if (NativeLibrary.TryLoad(name, typeof(NativeLibraryLoader).Assembly,
             DllImportSearchPath.SafeDirectories, out library))
         {
             return null;
