@@ -23,9 +23,12 @@ class Job:
     variables: dict = field(default_factory=dict)
 
 
-def load(paths):
-    """Merges files in order; later values win, lists are appended to. Paths in them become absolute."""
+def load(paths, artifacts):
+    """Merges files in order; later values win, lists are appended to. Paths in them become absolute, and those in the
+    repository's artifacts/ are looked for in `artifacts`."""
     import yaml
+
+    built = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(paths[0])), "..", "artifacts"))
 
     merged = {}
     for path in paths:
@@ -33,8 +36,10 @@ def load(paths):
             document = yaml.safe_load(file)
         for job in (document.get("jobs") or {}).values():
             for source in (job.get("sources") or {}).values():
-                source["localFolder"] = os.path.normpath(
-                    os.path.join(os.path.dirname(os.path.abspath(path)), source["localFolder"]))
+                folder = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(path)), source["localFolder"]))
+                if folder.startswith(built + os.sep):
+                    folder = os.path.join(artifacts, os.path.relpath(folder, built))
+                source["localFolder"] = folder
         _merge(merged, document)
     return merged
 

@@ -88,6 +88,7 @@ class Scenario:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _start(self, target, application, load, ports):
+        servers.check_free(ports)
         if target.command:
             command = ["taskset", "-c", str(self._options.server_cpus),
                        *shlex.split(target.command.replace("{port}", str(ports[0])))]

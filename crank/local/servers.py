@@ -40,6 +40,15 @@ def listeners(port):
     return count
 
 
+def check_free(ports):
+    """Must come before a server is started: afterwards its own listener is among them."""
+    for port in ports:
+        if listeners(port):
+            raise FatalRunError(
+                f"port {port} is already served by another process; with SO_REUSEPORT it would share the load. "
+                "End it, or choose another --base-port")
+
+
 def lay_out(sources):
     """A folder in which each source appears under its name, as on an agent."""
     folder = tempfile.mkdtemp(prefix="megapipe-crank-")
@@ -60,11 +69,6 @@ class Server:
         self._folder = folder
         self._ready_text = ready_text
         self._ports = ports
-        for port in ports:
-            if listeners(port):
-                raise FatalRunError(
-                    f"port {port} is already served by another process; with SO_REUSEPORT it would share the load. "
-                    "End it, or choose another --base-port")
         self._log = tempfile.NamedTemporaryFile("w+", prefix=f"run-local-{name}-", suffix=".log", delete=False)
         # A session of its own: Ctrl+C in the terminal is for run-local, which ends its servers itself.
         self._process = subprocess.Popen(

@@ -1,0 +1,80 @@
+// A folder as crank's agent lays it out (each source under its name), and the generators that prepare would build.
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json;
+
+namespace MegaPipe.Crank.Tests;
+
+public sealed class AgentFolder : IDisposable
+{
+    private static readonly TimeSpan s_buildLimit = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan s_startLimit = TimeSpan.FromSeconds(30);
+    private readonly Lazy<Task> _generators;
+    private readonly Lazy<Task<(string Transport, string Reason)>> _megaPipe;
+
+    public AgentFolder()
+    {
+        Path = Directory.CreateTempSubdirectory("megapipe-crank-tests-").FullName;
+        Artifacts = Directory.CreateDirectory(System.IO.Path.Combine(Path, "artifacts")).FullName;
+        string generators = Directory.CreateDirectory(System.IO.Path.Combine(Artifacts, "generators")).FullName;
+        Link(System.IO.Path.Combine(Artifacts, "webapp"), Repository.WebApp);
+        Link(System.IO.Path.Combine(Path, "app"), Repository.WebApp);
+        Link(System.IO.Path.Combine(Path, "load"), System.IO.Path.Combine(Repository.Crank, "load"));
+        Link(System.IO.Path.Combine(Path, "generators"), generators);
+        _generators = new(() => BuildGeneratorsAsync(generators));
+        _megaPipe = new(AskMegaPipeAsync);
+    }
+
+    public string Path { get; }
+
+    /// <summary>What prepare would fill: webapp/ and generators/.</summary>
+    public string Artifacts { get; }
+
+    /// <summary>Builds our own generators once; needs a C compiler and make.</summary>
+    public Task EnsureGeneratorsAsync() => _generators.Value;
+
+    /// <summary>Which transport really serves when MegaPipe is asked for, and why if it is another one.</summary>
+    public Task<(string Transport, string Reason)> GetMegaPipeAsync() => _megaPipe.Value;
+
+    public static int GetFreePort()
+    {
+        using TcpListener listener = new(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    /// <summary>What the agent resolves an executable to.</summary>
+    public string Executable(string executable) => System.IO.Path.Combine(Path, executable);
+
+    public void Dispose() => Directory.Delete(Path, recursive: true);
+
+    private static void Link(string path, string target) => Directory.CreateSymbolicLink(path, target);
+
+    private static async Task BuildGeneratorsAsync(string folder)
+    {
+        string source = System.IO.Path.Combine(Repository.Crank, "generators", "ws-load.c");
+        await RunAsync("cc", $"-O2 -o {System.IO.Path.Combine(folder, "ws-load")} {source}");
+        await RunAsync("make", "-C native -s build/bench/mp-load");
+        File.CreateSymbolicLink(
+            System.IO.Path.Combine(folder, "mp-load"), System.IO.Path.Combine(Repository.Root, "native/build/bench/mp-load"));
+    }
+
+    private static async Task RunAsync(string tool, string arguments)
+    {
+        using RunProcess process = RunProcess.Start(tool, arguments, Repository.Root);
+        int exitCode = await process.WaitForExitAsync(s_buildLimit);
+        Assert.True(exitCode == 0, $"{tool} {arguments}: {process.Output}");
+    }
+
+    private async Task<(string Transport, string Reason)> AskMegaPipeAsync()
+    {
+        int port = GetFreePort();
+        using RunProcess app = RunProcess.Start(
+            Executable("app/WebApp"), $"--transport megapipe --urls http://127.0.0.1:{port}", Path, "Application started.");
+        await app.WaitUntilReadyAsync(s_startLimit);
+        using HttpClient client = new();
+        using JsonDocument report = JsonDocument.Parse(await client.GetStringAsync($"http://127.0.0.1:{port}/transport"));
+        return (report.RootElement.GetProperty("transport").GetString()!,
+            report.RootElement.GetProperty("fallbackReason").GetString() ?? "no reason given");
+    }
+}
