@@ -7,7 +7,6 @@ using Microsoft.AspNetCore.Connections.Features;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Abort")]
 public abstract class AbortContract(TransportKind kind)
 {
     private const string LifetimeFeatureReason =

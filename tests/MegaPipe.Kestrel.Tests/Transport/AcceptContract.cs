@@ -6,7 +6,6 @@ using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Accept")]
 public abstract class AcceptContract(TransportKind kind)
 {
     [Fact]

@@ -5,7 +5,6 @@ using MegaPipe.Kestrel.Tests.Support;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "BackPressure")]
 public abstract class BackPressureContract(TransportKind kind)
 {
     private const long FarBelow = 100L * 1024 * 1024;

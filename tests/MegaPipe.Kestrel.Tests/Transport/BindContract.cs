@@ -6,7 +6,6 @@ using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Bind")]
 public abstract class BindContract(TransportKind kind)
 {
     public static TheoryData<string, string> BoundAndClientAddresses => new()

@@ -6,7 +6,6 @@ using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Close")]
 public abstract class CloseContract(TransportKind kind)
 {
     private const int SlowReaderBytes = 33_553_556;

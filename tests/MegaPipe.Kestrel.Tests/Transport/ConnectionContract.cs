@@ -8,7 +8,6 @@ using Microsoft.AspNetCore.Connections.Features;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Connection")]
 public abstract class ConnectionContract(TransportKind kind)
 {
     private const int ConnectionIdLength = 13;

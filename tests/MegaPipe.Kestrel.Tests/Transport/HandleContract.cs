@@ -7,7 +7,6 @@ using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Handle")]
 public abstract class HandleContract(TransportKind kind)
 {
     [Theory]

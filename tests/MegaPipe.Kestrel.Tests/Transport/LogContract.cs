@@ -6,7 +6,6 @@ using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Log")]
 public abstract class LogContract(TransportKind kind)
 {
     private static readonly (int Id, string Name)[] Names =

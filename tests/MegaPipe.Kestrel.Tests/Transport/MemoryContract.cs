@@ -4,7 +4,6 @@ using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Memory")]
 public abstract class MemoryContract(TransportKind kind)
 {
     [Fact]

@@ -6,7 +6,6 @@ using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "ReadEnd")]
 public abstract class ReadEndContract(TransportKind kind)
 {
     [Fact]

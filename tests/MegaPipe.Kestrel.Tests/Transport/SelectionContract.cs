@@ -6,7 +6,6 @@ using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "Selection")]
 public abstract class SelectionContract(TransportKind kind)
 {
     public static TheoryData<EndPoint> Known => new(

@@ -5,7 +5,6 @@ using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
 
-[Trait("Area", "UnixSocket")]
 public abstract class UnixSocketContract(TransportKind kind) : IDisposable
 {
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("mp-unix-");
