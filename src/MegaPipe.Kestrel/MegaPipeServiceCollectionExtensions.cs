@@ -1,5 +1,9 @@
 // Registration in the service collection: options, status, transport factory.
 using MegaPipe.Kestrel;
+using MegaPipe.Kestrel.Internal;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Options;
 
 namespace Microsoft.Extensions.DependencyInjection;
 
@@ -12,7 +16,20 @@ public static class MegaPipeServiceCollectionExtensions
     public static IServiceCollection AddMegaPipe(
         this IServiceCollection services, Action<MegaPipeTransportOptions>? configure = null)
     {
-        services.AddSingleton<MegaPipeStatus>();
+        ArgumentNullException.ThrowIfNull(services);
+        services.AddOptions<MegaPipeTransportOptions>().ValidateOnStart();
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IConfigureOptions<MegaPipeTransportOptions>, OptionsBinder>());
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IValidateOptions<MegaPipeTransportOptions>, OptionsValidator>());
+        services.TryAddSingleton<MegaPipeStatus>();
+
+        // Kestrel asks the factory that was registered last first.
+        services.AddSingleton<IConnectionListenerFactory>(static provider => new MegaPipeTransportFactory(
+            provider.GetRequiredService<IOptions<MegaPipeTransportOptions>>(),
+            provider.GetRequiredService<Logging.ILoggerFactory>(),
+            provider.GetRequiredService<MegaPipeStatus>(),
+            provider.GetService<IMemoryPoolFactory<byte>>()));
         if (configure is not null)
         {
             services.Configure(configure);

@@ -1,6 +1,7 @@
 // Inert data: what a user may tune. Bound from the "MegaPipe" section, checked by MegaPipeTransportOptionsValidator.
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel;
 
@@ -152,4 +153,7 @@ public sealed class MegaPipeTransportOptions
     /// the transport's own. The transport owns the returned socket.
     /// </summary>
     public Func<EndPoint, Socket>? CreateBoundListenSocket { get; set; }
+
+    /// <summary>Acts as if the kernel lacked something, for the tests of the degraded modes.</summary>
+    internal ChannelConfigFlags DegradedMode { get; set; }
 }

@@ -1,0 +1,162 @@
+// The watcher: sees a carrier that has sat in one continuation for too long, and gives its channel to another.
+using System.Diagnostics;
+
+namespace MegaPipe.Kestrel.Internal;
+
+/// <summary>
+/// One thread per process. It looks at each channel at intervals while any is busy, and sleeps without a timer while
+/// all are idle: a carrier that finds it asleep wakes it.
+/// </summary>
+internal sealed class CarrierWatcher
+{
+    /// <summary>Looks without any continuation seen twice before it goes to sleep.</summary>
+    private const int IdleLooks = 50;
+
+    /// <summary>While nothing looks stuck, the time between two looks grows up to this many hand-over times.</summary>
+    private const int MaxRelaxation = 4;
+
+    private readonly Lock _sync = new();
+    private readonly SemaphoreSlim _wanted = new(0);
+    private Watched[] _channels = [];
+    private int _asleep = 1;
+    private bool _started;
+
+    public static CarrierWatcher Instance { get; } = new();
+
+    public long HandOverCount;
+
+    public void Add(TransportChannel channel, Action<TransportChannel> onCarriersExhausted)
+    {
+        lock (_sync)
+        {
+            _channels = [.. _channels, new Watched(channel, onCarriersExhausted)];
+            if (!_started)
+            {
+                _started = true;
+                new Thread(Watch, 256 * 1024) { IsBackground = true, Name = "MegaPipe watcher" }.UnsafeStart();
+            }
+        }
+    }
+
+    public void Remove(TransportChannel channel)
+    {
+        lock (_sync)
+        {
+            _channels = [.. _channels.Where(watched => watched.Channel != channel)];
+        }
+    }
+
+    /// <summary>A carrier is about to run continuations: one read while the watcher is awake.</summary>
+    public void Attend()
+    {
+        if (Volatile.Read(ref _asleep) != 0 && Interlocked.Exchange(ref _asleep, 0) != 0)
+        {
+            _wanted.Release();
+        }
+    }
+
+    private void Watch()
+    {
+        int idleLooks = 0;
+        int relaxation = 1;
+        while (true)
+        {
+            Watched[] channels = Volatile.Read(ref _channels);
+            long interval = long.MaxValue;
+            bool ran = false, suspicious = false;
+            foreach (Watched watched in channels)
+            {
+                ran |= watched.Look(this, ref suspicious);
+                interval = Math.Min(interval, watched.Channel.Scheduling.HandOverAfter.Ticks);
+            }
+
+            relaxation = suspicious ? 1 : Math.Min(relaxation * 2, MaxRelaxation);
+            idleLooks = ran ? 0 : idleLooks + 1;
+            if (idleLooks > IdleLooks || channels.Length == 0)
+            {
+                // Announce, then look once more: a carrier that ran before it saw the announcement is seen here.
+                Interlocked.Exchange(ref _asleep, 1);
+                if (channels.Length == 0 || !channels.Any(watched => watched.Busy))
+                {
+                    _wanted.Wait();
+                }
+                else if (Interlocked.Exchange(ref _asleep, 0) == 0)
+                {
+                    _wanted.Wait(); // its wake-up came meanwhile: take it
+                }
+
+                idleLooks = 0;
+                relaxation = 1;
+                continue;
+            }
+
+            Thread.Sleep(new TimeSpan(Math.Max(interval, TimeSpan.TicksPerMillisecond) * relaxation));
+        }
+    }
+
+    /// <summary>What the watcher remembers of a channel between two looks.</summary>
+    private sealed class Watched(TransportChannel channel, Action<TransportChannel> onCarriersExhausted)
+    {
+        private long _runs = -1;
+        private long _since;
+
+        public TransportChannel Channel { get; } = channel;
+
+        public bool Busy => Channel.EpochInApplication >= 0;
+
+        /// <summary>Whether anything ran since the last look.</summary>
+        public bool Look(CarrierWatcher watcher, ref bool suspicious)
+        {
+            long runs = Channel.Runs;
+            long epoch = Channel.EpochInApplication;
+            if (runs != _runs)
+            {
+                _runs = runs;
+                _since = Stopwatch.GetTimestamp();
+                suspicious |= epoch >= 0;
+                return true;
+            }
+
+            if (epoch < 0)
+            {
+                Channel.OffloadAll = false;
+                return false;
+            }
+
+            suspicious = true;
+            if (Stopwatch.GetTimestamp() - _since >= Channel.Scheduling.HandOverTicks)
+            {
+                HandOver(watcher, epoch);
+            }
+
+            return true;
+        }
+
+        private void HandOver(CarrierWatcher watcher, long epoch)
+        {
+            // A carrier first, then the channel: a channel is never without one.
+            Carrier? carrier = CarrierPool.Instance.TryTakeSpare(Channel.Scheduling.MaxCarriers);
+            if (carrier is null)
+            {
+                if (!Channel.OffloadAll)
+                {
+                    Channel.OffloadAll = true;
+                    onCarriersExhausted(Channel);
+                }
+
+                return;
+            }
+
+            long next = Channel.TryTakeAway(epoch);
+            if (next < 0)
+            {
+                CarrierPool.Instance.ReturnSpare(carrier);
+                return;
+            }
+
+            Interlocked.Increment(ref watcher.HandOverCount);
+            Channel.OffloadAll = false;
+            carrier.Assign(Channel, next);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+// Who carries the channel, and where continuations run.
+//
+// `_turn` is the one word that decides: an epoch, which grows by one with each hand-over, and whether the carrier of
+// that epoch is in application code. Only then can the watcher take the channel, by a compare-and-swap from exactly
+// that word; the carrier, back from the application, makes the same exchange the other way. One of them wins.
+using System.Diagnostics;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal sealed partial class TransportChannel
+{
+    private const long InApplication = 1;
+
+    [ThreadStatic]
+    private static TransportChannel? t_carried;
+
+    [ThreadStatic]
+    private static long t_epoch;
+
+    // epoch << 1 | InApplication
+    private long _turn;
+
+    // Counts continuations, so that the watcher can tell one long one from many short ones.
+    private long _runs;
+
+    /// <summary>Whether the calling thread is inside a continuation that this channel's present carrier runs.</summary>
+    internal bool IsCarriedByThisThread =>
+        ReferenceEquals(t_carried, this) && Volatile.Read(ref _turn) >> 1 == t_epoch;
+
+    /// <summary>Continuations started so far. Any thread.</summary>
+    internal long Runs => Volatile.Read(ref _runs);
+
+    /// <summary>The epoch in which a carrier is in application code now, or -1. Any thread.</summary>
+    internal long EpochInApplication
+    {
+        get
+        {
+            long turn = Volatile.Read(ref _turn);
+            return (turn & InApplication) != 0 ? turn >> 1 : -1;
+        }
+    }
+
+    /// <summary>Makes the calling thread the carrier of <paramref name="epoch"/>.</summary>
+    internal void Board(long epoch)
+    {
+        t_carried = this;
+        t_epoch = epoch;
+    }
+
+    internal static void Leave() => t_carried = null;
+
+    /// <summary>
+    /// The watcher: ends <paramref name="epoch"/> if its carrier still is in application code. The next carrier's epoch,
+    /// or -1.
+    /// </summary>
+    internal long TryTakeAway(long epoch)
+    {
+        long turn = (epoch << 1) | InApplication;
+        return Interlocked.CompareExchange(ref _turn, (epoch + 1) << 1, turn) == turn ? epoch + 1 : -1;
+    }
+
+    /// <summary>
+    /// Lets a continuation on this channel's carrier use the ring itself, with the watcher kept away until
+    /// <see cref="LeaveRing"/>. false on any other thread.
+    /// </summary>
+    internal bool TryEnterRing()
+    {
+        if (!ReferenceEquals(t_carried, this))
+        {
+            return false;
+        }
+
+        if (!Scheduling.Adaptive)
+        {
+            return true;
+        }
+
+        long turn = (t_epoch << 1) | InApplication;
+        return Interlocked.CompareExchange(ref _turn, t_epoch << 1, turn) == turn;
+    }
+
+    internal void LeaveRing()
+    {
+        if (Scheduling.Adaptive)
+        {
+            Volatile.Write(ref _turn, (t_epoch << 1) | InApplication);
+        }
+    }
+
+    /// <summary>The carrier: has a continuation run, where its cost says. It became ready in this turn.</summary>
+    internal void Resume(Continuation continuation)
+    {
+        if (!Scheduling.OnCarrier)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
+            return;
+        }
+
+        if (Scheduling.Adaptive && (continuation.Cost.AverageTicks > Scheduling.BudgetTicks || OffloadAll))
+        {
+            OffloadedCount++;
+            ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
+            return;
+        }
+
+        if (_readyEnd == _ready.Length)
+        {
+            Array.Resize(ref _ready, _ready.Length * 2);
+        }
+
+        _ready[_readyEnd++] = continuation;
+    }
+
+    /// <summary>Set when no further carrier may be made: nothing runs on this channel's carrier until one is back.</summary>
+    internal volatile bool OffloadAll;
+
+    /// <summary>Runs the turn's continuations. false when the channel was taken away meanwhile.</summary>
+    private bool RunReady(long epoch)
+    {
+        if (_readyNext == _readyEnd)
+        {
+            return true;
+        }
+
+        bool adaptive = Scheduling.Adaptive;
+        long start = adaptive ? Stopwatch.GetTimestamp() : 0;
+        int sinceFlush = 0;
+        if (adaptive)
+        {
+            CarrierWatcher.Instance.Attend();
+        }
+
+        while (_readyNext < _readyEnd)
+        {
+            Continuation continuation = _ready[_readyNext]!;
+            _ready[_readyNext++] = null;
+            InlineCount++;
+            if (!adaptive)
+            {
+                continuation.Run();
+            }
+            else
+            {
+                Volatile.Write(ref _runs, _runs + 1);
+                long turn = (epoch << 1) | InApplication;
+                Volatile.Write(ref _turn, turn);
+                continuation.Run();
+                long end = Stopwatch.GetTimestamp();
+                continuation.Cost.Add(end - start, Scheduling.BudgetTicks);
+                if (Interlocked.CompareExchange(ref _turn, epoch << 1, turn) != turn)
+                {
+                    return false;
+                }
+
+                start = end;
+            }
+
+            // The paper's first flush rule: the kernel starts on the answers while the rest of the batch runs.
+            if (++sinceFlush == _batchThreshold && _readyNext < _readyEnd)
+            {
+                sinceFlush = 0;
+                PerformRequests();
+                _native.Flush();
+            }
+        }
+
+        _readyNext = _readyEnd = 0;
+        return true;
+    }
+}

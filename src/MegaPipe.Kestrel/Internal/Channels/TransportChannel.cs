@@ -1,0 +1,217 @@
+// A channel as the transport runs it: a carrier's turn, and what any thread may do with the channel.
+//
+// A turn: perform what was asked for → give it to the kernel as one batch and take the next events → bring connections
+// up to date → run the continuations that became ready. Only the last step runs user code, and only there may the
+// watcher take the channel away; all state of a turn is in fields, so the next carrier goes on where the last one
+// stuck.
+using System.Diagnostics;
+using MegaPipe.Native;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal sealed partial class TransportChannel
+{
+    /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
+    private const int EventCapacity = 256;
+
+    /// <summary>The low 24 bits of a handle number the slot; the rest is its generation (native/src/token.h).</summary>
+    private const int HandleIndexMask = (1 << 24) - 1;
+
+    private readonly Channel _native;
+    private readonly ChannelEvent[] _events = Channel.AllocateEvents(EventCapacity);
+    private readonly int _batchThreshold;
+    private MegaPipeConnection?[] _connections = new MegaPipeConnection?[256];
+    private readonly Dictionary<long, ListenerPartition> _partitions = [];
+    private ChannelRequestQueue _requests;
+
+    // The continuations of this turn, from _readyNext to _readyEnd.
+    private Continuation?[] _ready = new Continuation?[EventCapacity];
+    private int _readyNext;
+    private int _readyEnd;
+
+    private ReceiveSegment? _returnedLeases;
+    private readonly ReceiveSegment[] _leaseSegments;
+    private int _leasesOut;
+    private volatile bool _leasesLow;
+    private readonly Stack<IoVectorArray> _vectors = new();
+    private volatile bool _stopping;
+    private int _connectionCount;
+
+    public TransportChannel(int index, Channel native, ChannelScheduling scheduling, int batchThreshold, int cpu)
+    {
+        Index = index;
+        Cpu = cpu;
+        _native = native;
+        Scheduling = scheduling;
+        _batchThreshold = batchThreshold;
+        _leaseSegments = new ReceiveSegment[native.BufferCount];
+        for (int i = 0; i < _leaseSegments.Length; i++)
+        {
+            _leaseSegments[i] = new ReceiveSegment(this, native.Buffer((uint)i));
+        }
+    }
+
+    public int Index { get; }
+
+    public int Cpu { get; }
+
+    public ChannelScheduling Scheduling { get; }
+
+    /// <summary>The ring. For the carrier, in its turn.</summary>
+    public Channel Native => _native;
+
+    public long AcceptedCount;
+
+    public long ResetCount;
+
+    public long PauseCount;
+
+    public long OffloadedCount;
+
+    public long InlineCount;
+
+    /// <summary>Connections that live on this channel. Written by the carrier.</summary>
+    public int ConnectionCount => Volatile.Read(ref _connectionCount);
+
+    /// <summary>
+    /// Has the carrier perform <paramref name="request"/>. From any thread. A push from a continuation on this channel's
+    /// own carrier needs no wake-up: the carrier performs requests before it sleeps. Whether it still is the carrier is
+    /// asked after the push, so a hand-over in between finds the request.
+    /// </summary>
+    public void Request(IChannelRequest request)
+    {
+        if (_requests.Push(request) && !IsCarriedByThisThread)
+        {
+            _native.Wake();
+        }
+    }
+
+    /// <summary>Runs on the carrier; for the rare things.</summary>
+    public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));
+
+    /// <summary>Ends the carrier's loop as soon as the last connection and listener are gone.</summary>
+    public void Stop()
+    {
+        _stopping = true;
+        _native.Wake();
+    }
+
+    /// <summary>
+    /// Carries the channel until it is stopped (true) or was taken away (false: <paramref name="epoch"/> is over).
+    /// </summary>
+    internal bool Carry(long epoch)
+    {
+        while (true)
+        {
+            if (!RunReady(epoch))
+            {
+                return false;
+            }
+
+            PerformRequests();
+            if (_stopping && _connectionCount == 0 && _partitions.Count == 0 && _requests.IsEmpty)
+            {
+                return true;
+            }
+
+            int count = _native.Dispatch(_events, _readyNext < _readyEnd ? 0 : -1);
+            if (count < 0)
+            {
+                // The ring itself is broken: nothing that this channel holds can make progress any more.
+                Environment.FailFast($"MegaPipe: channel {Index} is broken: {ChannelError.Text(count)}");
+            }
+
+            for (int i = 0; i < count; i++)
+            {
+                Apply(in _events[i]);
+            }
+        }
+    }
+
+    /// <summary>Destroys the ring. By the carrier that Carry returned true to.</summary>
+    internal void Close()
+    {
+        _native.Dispose();
+        foreach (IoVectorArray vectors in _vectors)
+        {
+            vectors.Dispose();
+        }
+    }
+
+    private void Apply(in ChannelEvent channelEvent)
+    {
+        switch (channelEvent.Stage)
+        {
+            case Stage.Accept:
+                if (_partitions.TryGetValue(channelEvent.Source, out ListenerPartition? partition))
+                {
+                    partition.OnAccept(in channelEvent);
+                }
+
+                break;
+            case Stage.Read:
+                Find(channelEvent.Handle)?.OnRead(in channelEvent);
+                break;
+            case Stage.Write:
+                Find(channelEvent.Handle)?.OnWrite(in channelEvent);
+                break;
+            case Stage.Close when channelEvent.IsRetired:
+                if (_partitions.Remove(channelEvent.Handle, out ListenerPartition? retired))
+                {
+                    retired.OnRetired();
+                }
+                else if (Find(channelEvent.Handle) is { } connection)
+                {
+                    _connections[(int)channelEvent.Handle & HandleIndexMask] = null;
+                    _connectionCount--;
+                    connection.OnRetired();
+                }
+
+                break;
+        }
+    }
+
+    private MegaPipeConnection? Find(long handle)
+    {
+        int index = (int)handle & HandleIndexMask;
+        return index < _connections.Length ? _connections[index] : null;
+    }
+
+    internal void Add(MegaPipeConnection connection)
+    {
+        int index = (int)connection.Handle & HandleIndexMask;
+        if (index >= _connections.Length)
+        {
+            Array.Resize(ref _connections, Math.Max(index + 1, _connections.Length * 2));
+        }
+
+        Debug.Assert(_connections[index] is null);
+        _connections[index] = connection;
+        _connectionCount++;
+    }
+
+    internal void Add(ListenerPartition partition) => _partitions.Add(partition.Handle, partition);
+
+    private void PerformRequests()
+    {
+        ReturnLeases();
+        IChannelRequest? request = _requests.TakeAll();
+        while (request is not null)
+        {
+            IChannelRequest? next = request.NextRequest;
+            request.NextRequest = null;
+            request.Perform(this);
+            request = next;
+        }
+    }
+
+    /// <summary>A vector array for a gathered write; back with <see cref="ReturnVectors"/> after its event.</summary>
+    internal IoVectorArray RentVectors() =>
+        _vectors.TryPop(out IoVectorArray? vectors) ? vectors : new IoVectorArray(64);
+
+    internal void ReturnVectors(IoVectorArray vectors)
+    {
+        vectors.Clear();
+        _vectors.Push(vectors);
+    }
+}

@@ -1,0 +1,270 @@
+// The writer's other side: the carrier takes everything flushed so far as one write, and frees it when it was sent.
+using System.Buffers;
+using System.IO.Pipelines;
+using System.Runtime.InteropServices;
+using System.Threading.Tasks.Sources;
+using MegaPipe.Native;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal sealed partial class CoalescingPipeWriter
+{
+    /// <summary>A gathered write's total has to fit in 31 bits; far less keeps one connection from taking a turn.</summary>
+    private const long MaxWriteBytes = 1 << 22;
+
+    /// <summary>Everything flushed has been sent.</summary>
+    public bool IsDrained
+    {
+        get
+        {
+            lock (_sync)
+            {
+                return _unsent == 0;
+            }
+        }
+    }
+
+    /// <summary>
+    /// The carrier: what to send next. One block gives an address and a length; several fill vectors from
+    /// <paramref name="channel"/>. 0 when there is nothing.
+    /// </summary>
+    public int TakeWrite(TransportChannel channel, out nint address, out IoVectorArray? vectors)
+    {
+        address = 0;
+        vectors = null;
+        lock (_sync)
+        {
+            if (_unsent == 0 || _closed)
+            {
+                return 0;
+            }
+
+            SendSegment segment = _head!;
+            int bytes = Sendable(segment);
+            address = segment.Address + segment.Sent;
+            if (ReferenceEquals(segment, _flushedIn))
+            {
+                return bytes;
+            }
+
+            vectors = channel.RentVectors();
+            long total = 0;
+            for (SendSegment? at = segment; at is not null && total < MaxWriteBytes; at = at.Next)
+            {
+                bytes = Sendable(at);
+                if (bytes > 0 && !vectors.TryAdd(at.Address + at.Sent, bytes))
+                {
+                    break;
+                }
+
+                total += bytes;
+                if (ReferenceEquals(at, _flushedIn))
+                {
+                    break;
+                }
+            }
+
+            return (int)total;
+        }
+    }
+
+    /// <summary>The carrier: <paramref name="bytes"/> have been sent.</summary>
+    public void Sent(int bytes)
+    {
+        bool resume;
+        lock (_sync)
+        {
+            _unsent -= bytes;
+            while (bytes > 0)
+            {
+                SendSegment segment = _head!;
+                int taken = Math.Min(bytes, segment.Filled - segment.Sent);
+                segment.Sent += taken;
+                bytes -= taken;
+                if (segment.Sent < segment.Filled)
+                {
+                    break;
+                }
+
+                if (ReferenceEquals(segment, _tail))
+                {
+                    break;
+                }
+
+                _head = segment.Next;
+                Free(segment);
+            }
+
+            ReleaseIdleTail();
+            resume = _waiting && !_resumed && _unsent < _resumeBelow;
+            _resumed |= resume;
+        }
+
+        if (resume)
+        {
+            _connection.Channel.Resume(_continuation);
+        }
+    }
+
+    /// <summary>The carrier: nothing will be sent any more and no write is in flight. Pending flushes complete.</summary>
+    public void Close()
+    {
+        bool resume;
+        lock (_sync)
+        {
+            _closed = true;
+            _unsent = 0;
+            if (!_writing)
+            {
+                FreeAll();
+            }
+
+            resume = _waiting && !_resumed;
+            _resumed |= resume;
+        }
+
+        if (resume)
+        {
+            _connection.Channel.Resume(_continuation);
+        }
+    }
+
+    /// <summary>The connection is over and the application has completed this end: the last memory goes back.</summary>
+    public void Free()
+    {
+        lock (_sync)
+        {
+            if (_closed && _completed)
+            {
+                FreeAll();
+            }
+        }
+    }
+
+    private int Sendable(SendSegment segment) =>
+        (ReferenceEquals(segment, _flushedIn) ? _flushedTo : segment.Filled) - segment.Sent;
+
+    /// <summary>An idle connection holds no block.</summary>
+    private void ReleaseIdleTail()
+    {
+        if (!_writing && _unsent == 0 && _unflushed == 0 && _tail is not null)
+        {
+            FreeAll();
+        }
+    }
+
+    private void FreeAll()
+    {
+        SendSegment? segment = _head;
+        _head = _tail = _flushedIn = null;
+        while (segment is not null)
+        {
+            SendSegment? next = segment.Next;
+            Free(segment);
+            segment = next;
+        }
+    }
+
+    private void Free(SendSegment segment)
+    {
+        segment.Return();
+        _spare ??= segment;
+    }
+
+    private void Register(CancellationToken cancellationToken)
+    {
+        CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
+            static (state, token) => ((CoalescingPipeWriter)state!).OnTokenCanceled(token), this);
+        lock (_sync)
+        {
+            if (_waiting && _waitToken == cancellationToken)
+            {
+                _registration = registration;
+                return;
+            }
+        }
+
+        registration.Unregister();
+    }
+
+    private void OnTokenCanceled(CancellationToken token)
+    {
+        bool resume;
+        lock (_sync)
+        {
+            resume = _waiting && !_resumed && _waitToken == token;
+            _resumed |= resume;
+        }
+
+        if (resume)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
+        }
+    }
+
+    /// <summary>What the pending flush comes to, when its awaiter asks.</summary>
+    private FlushResult FinishFlush()
+    {
+        CancellationTokenRegistration registration;
+        CancellationToken token;
+        FlushResult result;
+        bool done;
+        lock (_sync)
+        {
+            registration = _registration;
+            token = _waitToken;
+            _registration = default;
+            _waitToken = default;
+            _waiting = false;
+            _resumed = false;
+            done = _canceled || _closed || _unsent < _pauseAt;
+            result = new FlushResult(_canceled, _closed);
+            _canceled = false;
+        }
+
+        registration.Unregister();
+        if (!done)
+        {
+            token.ThrowIfCancellationRequested();
+        }
+
+        return result;
+    }
+
+    /// <summary>Memory larger than a pool block, for one write. Pinned for its life, so that it needs no handle.</summary>
+    private sealed class LargeBlock(int bytes) : IMemoryOwner<byte>
+    {
+        public Memory<byte> Memory { get; } =
+            MemoryMarshal.CreateFromPinnedArray(GC.AllocateUninitializedArray<byte>(bytes, pinned: true), 0, bytes);
+
+        public void Dispose()
+        {
+        }
+    }
+
+    /// <summary>The awaited flush.</summary>
+    private sealed class FlushContinuation(
+        CoalescingPipeWriter writer, ContinuationCost cost, ChannelScheduling scheduling)
+        : Continuation(cost, scheduling), IValueTaskSource<FlushResult>
+    {
+        private ManualResetValueTaskSourceCore<bool> _core;
+
+        public short Version => _core.Version;
+
+        public void Prepare() => _core.Reset();
+
+        public override void Run() => _core.SetResult(true);
+
+        public FlushResult GetResult(short token)
+        {
+            _core.GetResult(token);
+            return writer.FinishFlush();
+        }
+
+        public ValueTaskSourceStatus GetStatus(short token) => _core.GetStatus(token);
+
+        public void OnCompleted(
+            Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+            _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+    }
+}

@@ -1,0 +1,229 @@
+// The reader's other side: the carrier appends what arrives and ends the stream; pending reads are resumed.
+using System.Buffers;
+using System.IO.Pipelines;
+using System.Runtime.ExceptionServices;
+using System.Threading.Tasks.Sources;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal sealed partial class LeasePipeReader
+{
+    /// <summary>The carrier: takes a lease over. Unread bytes after it; -1 when the application does not read any more.</summary>
+    public long Append(ReceiveSegment lease)
+    {
+        TransportChannel channel = _connection.Channel;
+        bool resume;
+        bool copied = false;
+        long unread;
+        lock (_sync)
+        {
+            if (_completed || _ended)
+            {
+                unread = -1;
+                resume = false;
+                copied = true;
+            }
+            else
+            {
+                // Scarce leases go back at once, unless the application waits for just these bytes.
+                if (channel.LeasesScarce && !_waiting)
+                {
+                    AppendCopy(lease.Memory.Span);
+                    copied = true;
+                }
+                else
+                {
+                    Link(lease);
+                    _received += lease.Length;
+                }
+
+                unread = _received - _consumed;
+                resume = _waiting && !_resumed;
+                _resumed |= resume;
+            }
+        }
+
+        if (copied)
+        {
+            channel.ReturnLeaseNow(lease);
+        }
+
+        if (resume)
+        {
+            channel.Resume(_continuation);
+        }
+
+        return unread;
+    }
+
+    /// <summary>The carrier: no more data will come; null is the peer's orderly end.</summary>
+    public void End(Exception? error)
+    {
+        bool resume;
+        lock (_sync)
+        {
+            if (_ended)
+            {
+                return;
+            }
+
+            _ended = true;
+            _error = error is null ? null : ExceptionDispatchInfo.Capture(error);
+            resume = _waiting && !_resumed;
+            _resumed |= resume;
+        }
+
+        if (resume)
+        {
+            _connection.Channel.Resume(_continuation);
+        }
+    }
+
+    /// <summary>The carrier: a read that had its result at once, but is to complete here.</summary>
+    public void ResumeHere() => _connection.Channel.Resume(_continuation);
+
+    private void Link(ReceiveSegment segment)
+    {
+        if (_tail is null)
+        {
+            segment.SetStart(_received);
+            _head = segment;
+            _headOffset = 0;
+        }
+        else
+        {
+            segment.LinkAfter(_tail);
+        }
+
+        _tail = segment;
+    }
+
+    private void AppendCopy(ReadOnlySpan<byte> data)
+    {
+        while (!data.IsEmpty)
+        {
+            int taken = _tail?.Append(data) ?? 0;
+            if (taken == 0)
+            {
+                Link(new ReceiveSegment(_connection.MemoryPool.Rent()));
+                continue;
+            }
+
+            _received += taken;
+            data = data[taken..];
+        }
+    }
+
+    /// <summary>Moves what is left unconsumed from leases into pool memory, and returns the leases.</summary>
+    private void CopyOut(ref ReceiveSegment? returned, ref ReceiveSegment? returnedEnd)
+    {
+        if (!_head!.IsLease)
+        {
+            return;
+        }
+
+        // What is to be returned already stands before the head, linked to it: the whole old list goes.
+        ReceiveSegment first = returned ?? _head;
+        ReceiveSegment? old = _head;
+        int offset = _headOffset;
+        long received = _received;
+        _head = _tail = null;
+        _headOffset = 0;
+        _received = _consumed;
+        for (; old is not null; old = old.NextSegment, offset = 0)
+        {
+            AppendCopy(old.Memory.Span[offset..]);
+        }
+
+        System.Diagnostics.Debug.Assert(_received == received);
+        returned = first;
+        returnedEnd = null;
+    }
+
+    private void Register(CancellationToken cancellationToken)
+    {
+        CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
+            static (state, token) => ((LeasePipeReader)state!).OnTokenCanceled(token), this);
+        lock (_sync)
+        {
+            // Already over: the registration has nothing to do any more.
+            if (_waiting && _waitToken == cancellationToken)
+            {
+                _registration = registration;
+                return;
+            }
+        }
+
+        registration.Dispose();
+    }
+
+    private void OnTokenCanceled(CancellationToken token)
+    {
+        bool resume;
+        lock (_sync)
+        {
+            resume = _waiting && !_resumed && _waitToken == token;
+            _resumed |= resume;
+        }
+
+        if (resume)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
+        }
+    }
+
+    /// <summary>What the pending read comes to, when its awaiter asks.</summary>
+    private ReadResult FinishRead()
+    {
+        CancellationTokenRegistration registration = default;
+        try
+        {
+            lock (_sync)
+            {
+                registration = _registration;
+                _registration = default;
+                CancellationToken token = _waitToken;
+                _waitToken = default;
+                _waiting = false;
+                _resumed = false;
+                ThrowIfCompleted();
+                if (!HasResult)
+                {
+                    token.ThrowIfCancellationRequested();
+                }
+
+                return TakeResult();
+            }
+        }
+        finally
+        {
+            registration.Unregister();
+        }
+    }
+
+    /// <summary>The awaited read.</summary>
+    private sealed class ReadContinuation(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
+        : Continuation(cost, scheduling), IValueTaskSource<ReadResult>
+    {
+        // RunContinuationsAsynchronously stays false: Run is called where the continuation is to run.
+        private ManualResetValueTaskSourceCore<bool> _core;
+
+        public short Version => _core.Version;
+
+        public void Prepare() => _core.Reset();
+
+        public override void Run() => _core.SetResult(true);
+
+        public ReadResult GetResult(short token)
+        {
+            _core.GetResult(token);
+            return reader.FinishRead();
+        }
+
+        public ValueTaskSourceStatus GetStatus(short token) => _core.GetStatus(token);
+
+        public void OnCompleted(
+            Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+            _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+    }
+}

@@ -1,0 +1,285 @@
+// The connection's reader: data stays in the leases it arrived in. Keeps the contract of System.IO.Pipelines' own
+// reader; tests/MegaPipe.Kestrel.Tests/Pipes runs one suite against both.
+//
+// Two sides: the carrier appends (LeasePipeReader.Receive.cs), the application reads. One uncontended lock between
+// them; never held while user code runs or the ring is entered.
+using System.Buffers;
+using System.IO.Pipelines;
+using System.Runtime.ExceptionServices;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal sealed partial class LeasePipeReader : PipeReader
+{
+    private readonly Lock _sync = new();
+    private readonly MegaPipeConnection _connection;
+    private readonly ReadContinuation _continuation;
+
+    // The data, oldest first. Positions are counted from the connection's start.
+    private ReceiveSegment? _head;
+    private int _headOffset;
+    private ReceiveSegment? _tail;
+    private long _received;
+    private long _consumed;
+    private long _examined;
+
+    private bool _reading;       // a result is out: AdvanceTo has to come
+    private bool _waiting;       // ReadAsync is pending
+    private bool _resumed;       // the pending read's continuation is on its way
+    private bool _canceled;
+    private bool _completed;     // by the application
+    private bool _ended;         // no more data will come
+    private bool _onChannel;     // a read of this connection has completed on its channel
+    private ExceptionDispatchInfo? _error;
+    private CancellationToken _waitToken;
+    private CancellationTokenRegistration _registration;
+
+    public LeasePipeReader(MegaPipeConnection connection, ContinuationCost cost, ChannelScheduling scheduling)
+    {
+        _connection = connection;
+        _continuation = new ReadContinuation(this, cost, scheduling);
+    }
+
+    /// <summary>Received and not consumed, in bytes.</summary>
+    public long UnreadBytes
+    {
+        get
+        {
+            lock (_sync)
+            {
+                return _received - _consumed;
+            }
+        }
+    }
+
+    public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
+    {
+        bool onChannel = false;
+        lock (_sync)
+        {
+            ThrowIfCompleted();
+            if (_waiting)
+            {
+                throw new InvalidOperationException("Reading is already in progress.");
+            }
+
+            if (cancellationToken.IsCancellationRequested)
+            {
+                return ValueTask.FromCanceled<ReadResult>(cancellationToken);
+            }
+
+            if (HasResult)
+            {
+                // Kestrel starts each connection on the thread pool. Letting its first read complete on the channel
+                // brings the connection's whole life there.
+                if (_onChannel || !_connection.Channel.Scheduling.OnCarrier || _reading ||
+                    _connection.Channel.IsCarriedByThisThread)
+                {
+                    return new ValueTask<ReadResult>(TakeResult());
+                }
+
+                onChannel = true;
+            }
+
+            _onChannel = true;
+            _continuation.Prepare();
+            _waiting = true;
+            _resumed = onChannel;
+            _waitToken = cancellationToken;
+        }
+
+        if (onChannel)
+        {
+            _connection.Ask(ConnectionAsks.ResumeRead);
+        }
+        else if (cancellationToken.CanBeCanceled)
+        {
+            Register(cancellationToken);
+        }
+
+        return new ValueTask<ReadResult>(_continuation, _continuation.Version);
+    }
+
+    public override bool TryRead(out ReadResult result)
+    {
+        lock (_sync)
+        {
+            ThrowIfCompleted();
+            if (_waiting)
+            {
+                throw new InvalidOperationException("Reading is already in progress.");
+            }
+
+            if (!HasResult)
+            {
+                result = default;
+                return false;
+            }
+
+            result = TakeResult();
+            return true;
+        }
+    }
+
+    public override void AdvanceTo(SequencePosition consumed) => AdvanceTo(consumed, consumed);
+
+    public override void AdvanceTo(SequencePosition consumed, SequencePosition examined)
+    {
+        ReceiveSegment? returned;
+        ReceiveSegment? returnedEnd = null;
+        bool resume;
+        lock (_sync)
+        {
+            ThrowIfCompleted();
+            if (!_reading)
+            {
+                throw new InvalidOperationException("No reading operation to complete.");
+            }
+
+            ReceiveSegment? consumedSegment = (ReceiveSegment?)consumed.GetObject();
+            long consumedTo = consumedSegment is null
+                ? _consumed
+                : consumedSegment.RunningIndex + consumed.GetInteger();
+            long examinedTo = examined.GetObject() is ReceiveSegment examinedSegment
+                ? examinedSegment.RunningIndex + examined.GetInteger()
+                : consumedTo;
+            if (examinedTo < consumedTo || consumedTo < _consumed || consumedTo > _received || examinedTo > _received)
+            {
+                throw new InvalidOperationException(
+                    "The examined position must be greater than or equal to the consumed position.");
+            }
+
+            if (examinedTo < _examined)
+            {
+                throw new InvalidOperationException(
+                    "The examined position cannot be less than the previously examined position.");
+            }
+
+            _reading = false;
+            _examined = examinedTo;
+            returned = Consume(consumedSegment, consumedTo, out returnedEnd);
+            resume = _connection.ShouldResumeReading(_received - _consumed);
+            if (_head is not null && _connection.Channel.LeasesScarce)
+            {
+                CopyOut(ref returned, ref returnedEnd);
+            }
+        }
+
+        Return(returned, returnedEnd);
+        if (resume)
+        {
+            _connection.Ask(ConnectionAsks.ResumeReceiving);
+        }
+    }
+
+    public override void CancelPendingRead()
+    {
+        bool resume;
+        lock (_sync)
+        {
+            _canceled = true;
+            resume = _waiting && !_resumed;
+            _resumed |= resume;
+        }
+
+        if (resume)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
+        }
+    }
+
+    public override void Complete(Exception? exception = null)
+    {
+        ReceiveSegment? returned;
+        bool resume;
+        lock (_sync)
+        {
+            if (_completed)
+            {
+                return;
+            }
+
+            _completed = true;
+            _reading = false;
+            returned = _head;
+            _head = _tail = null;
+            _consumed = _examined = _received;
+            resume = _connection.ShouldResumeReading(0);
+        }
+
+        Return(returned, null);
+        _connection.OnInputCompleted(resume);
+    }
+
+    /// <summary>Whether a read would complete now.</summary>
+    private bool HasResult => _received > _examined || _ended || _canceled;
+
+    private ReadResult TakeResult()
+    {
+        if (_reading)
+        {
+            throw new InvalidOperationException("Reading is already in progress.");
+        }
+
+        _error?.Throw();
+        bool canceled = _canceled;
+        _canceled = false;
+        _reading = true;
+        ReadOnlySequence<byte> data = _head is null
+            ? default
+            : new ReadOnlySequence<byte>(_head, _headOffset, _tail!, _tail!.Length);
+        return new ReadResult(data, canceled, _ended);
+    }
+
+    /// <summary>The segments before <paramref name="consumedTo"/>, unlinked from the rest; to be returned.</summary>
+    private ReceiveSegment? Consume(ReceiveSegment? segment, long consumedTo, out ReceiveSegment? end)
+    {
+        end = null;
+        if (segment is null)
+        {
+            return null;
+        }
+
+        ReceiveSegment? first = _head;
+        if (consumedTo == _received)
+        {
+            // Everything: an idle connection holds no buffer.
+            _consumed = consumedTo;
+            _head = _tail = null;
+            _headOffset = 0;
+            return first;
+        }
+
+        _consumed = consumedTo;
+        ReceiveSegment at = segment;
+        int offset = (int)(consumedTo - segment.RunningIndex);
+        if (offset == at.Length)
+        {
+            at = at.NextSegment!;
+            offset = 0;
+        }
+
+        _head = at;
+        _headOffset = offset;
+        end = at;
+        return ReferenceEquals(first, at) ? null : first;
+    }
+
+    private static void Return(ReceiveSegment? segment, ReceiveSegment? end)
+    {
+        while (segment is not null && !ReferenceEquals(segment, end))
+        {
+            ReceiveSegment? next = segment.NextSegment;
+            segment.Return();
+            segment = next;
+        }
+    }
+
+    private void ThrowIfCompleted()
+    {
+        if (_completed)
+        {
+            throw new InvalidOperationException("Reading is not allowed after reader was completed.");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+// The meter "MegaPipe.Kestrel": everything is observed when somebody asks, so it costs nothing on the hot path.
+using System.Diagnostics.Metrics;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal static class MegaPipeMetrics
+{
+    public const string MeterName = "MegaPipe.Kestrel";
+
+    private static readonly Lock s_sync = new();
+    private static readonly Meter s_meter = new(MeterName, "1.0");
+    private static ChannelSet[] s_sets = [];
+
+    static MegaPipeMetrics()
+    {
+        UpDown("megapipe.connections.active", "{connection}", "Open connections", "connections");
+        Counter("megapipe.connections.accepted", "{connection}", "Connections accepted", "accepted");
+        Counter("megapipe.connections.reset", "{connection}", "Connections reset by their peer", "resets");
+        Counter("megapipe.system_calls", "{call}", "io_uring_enter calls", "system_calls");
+        Counter("megapipe.requests", "{request}", "Requests given to the kernel", "requests");
+        Counter("megapipe.events", "{event}", "Events taken from the kernel", "events");
+        Counter("megapipe.dispatches", "{dispatch}", "Dispatches that brought events", "dispatches");
+        Counter("megapipe.wakeups", "{wakeup}", "Wake-ups of a sleeping carrier", "wakes");
+        UpDown("megapipe.leases", "{buffer}", "Receive buffers that readers hold", "leases_out");
+        Counter("megapipe.buffers.starved", "{read}", "Reads that found no free buffer", "buffers_starved");
+        Counter("megapipe.reads.paused", "{pause}", "Reads paused by back-pressure", "pauses");
+        Counter("megapipe.continuations.inline", "{continuation}", "Continuations run on a carrier", "inline");
+        Counter("megapipe.continuations.offloaded", "{continuation}", "Continuations offloaded to the thread pool", "offloaded");
+        s_meter.CreateObservableCounter(
+            "megapipe.handovers", () => Interlocked.Read(ref CarrierWatcher.Instance.HandOverCount), "{handover}",
+            "Channels taken from a carrier stuck in application code");
+        s_meter.CreateObservableUpDownCounter(
+            "megapipe.carriers.live", () => CarrierPool.Instance.LiveCount, "{thread}", "Carrier threads");
+        s_meter.CreateObservableUpDownCounter(
+            "megapipe.carriers.spare", () => CarrierPool.Instance.SpareCount, "{thread}", "Carriers without a channel");
+    }
+
+    public static void Add(ChannelSet set)
+    {
+        lock (s_sync)
+        {
+            s_sets = [.. s_sets, set];
+        }
+    }
+
+    public static void Remove(ChannelSet set)
+    {
+        lock (s_sync)
+        {
+            s_sets = [.. s_sets.Where(other => other != set)];
+        }
+    }
+
+    private static void Counter(string name, string unit, string description, string counter) =>
+        s_meter.CreateObservableCounter(name, () => Observe(counter), unit, description);
+
+    private static void UpDown(string name, string unit, string description, string counter) =>
+        s_meter.CreateObservableUpDownCounter(name, () => Observe(counter), unit, description);
+
+    private static IEnumerable<Measurement<long>> Observe(string counter)
+    {
+        foreach (ChannelSet set in Volatile.Read(ref s_sets))
+        {
+            foreach (MegaPipeChannelStatus channel in ChannelReport.For(set)())
+            {
+                yield return new Measurement<long>(
+                    channel.Counters[counter], new KeyValuePair<string, object?>("megapipe.channel", channel.Index));
+            }
+        }
+    }
+}

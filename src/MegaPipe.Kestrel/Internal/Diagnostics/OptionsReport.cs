@@ -1,0 +1,43 @@
+// Resolved options and kernel features as text, for the log and for MegaPipeStatus.
+using System.Globalization;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal static class OptionsReport
+{
+    public static IReadOnlyDictionary<string, string> Describe(MegaPipeTransportOptions options) =>
+        new Dictionary<string, string>
+        {
+            [nameof(options.Channels)] = Text(options.Channels ?? Environment.ProcessorCount),
+            [nameof(options.CpuSet)] = options.CpuSet ?? "not pinned",
+            [nameof(options.Scheduling)] = options.Scheduling.ToString(),
+            [nameof(options.InlineBudget)] = Text(options.InlineBudget),
+            [nameof(options.HandOverAfter)] = Text(options.HandOverAfter),
+            [nameof(options.MaxCarriers)] = Text(options.MaxCarriers),
+            [nameof(options.LightweightSockets)] = options.LightweightSockets.ToString(),
+            [nameof(options.Steering)] = options.Steering.ToString(),
+            [nameof(options.MaxHandlesPerChannel)] = Text(options.MaxHandlesPerChannel),
+            [nameof(options.ReceiveBufferCount)] = Text(options.ReceiveBufferCount),
+            [nameof(options.ReceiveBufferSize)] = Text(options.ReceiveBufferSize),
+            [nameof(options.BatchThreshold)] = Text(options.BatchThreshold),
+            [nameof(options.Backlog)] = Text(options.Backlog),
+            [nameof(options.NoDelay)] = options.NoDelay.ToString(),
+            [nameof(options.KeepAlive)] = options.KeepAlive.ToString(),
+            [nameof(options.MaxReadBufferSize)] = Limit(options.MaxReadBufferSize),
+            [nameof(options.MaxWriteBufferSize)] = Limit(options.MaxWriteBufferSize),
+            [nameof(options.FinOnError)] = options.FinOnError.ToString(),
+            [nameof(options.ShareAddress)] = options.ShareAddress.ToString(),
+            [nameof(options.Fallback)] = options.Fallback.ToString(),
+        };
+
+    public static string Line(IReadOnlyDictionary<string, string> options) =>
+        string.Join(", ", options.Select(option => $"{option.Key}={option.Value}"));
+
+    public static string Line(IReadOnlyList<MegaPipeFeatureStatus> features) => string.Join(
+        ", ", features.Select(feature => feature.Available ? feature.Name : $"no {feature.Name}"));
+
+    private static string Text<T>(T value)
+        where T : IFormattable => value.ToString(null, CultureInfo.InvariantCulture);
+
+    private static string Limit(long? value) => value is > 0 ? Text(value.Value) : "unlimited";
+}

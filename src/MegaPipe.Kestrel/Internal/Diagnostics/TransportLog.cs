@@ -1,0 +1,119 @@
+// Log messages. Those of a connection keep the stock transport's ids and arguments under this transport's category.
+using System.Net;
+using Microsoft.Extensions.Logging;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal static partial class TransportLog
+{
+    /// <summary>The category of everything here.</summary>
+    public const string Category = "MegaPipe.Kestrel";
+
+    public static void ConnectionPause(ILogger logger, MegaPipeConnection connection)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            ConnectionPause(logger, connection.ConnectionId);
+        }
+    }
+
+    public static void ConnectionResume(ILogger logger, MegaPipeConnection connection)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            ConnectionResume(logger, connection.ConnectionId);
+        }
+    }
+
+    public static void ConnectionReadFin(ILogger logger, MegaPipeConnection connection)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            ConnectionReadFin(logger, connection.ConnectionId);
+        }
+    }
+
+    public static void ConnectionWriteFin(ILogger logger, MegaPipeConnection connection, string reason)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            ConnectionWriteFin(logger, connection.ConnectionId, reason);
+        }
+    }
+
+    public static void ConnectionWriteRst(ILogger logger, MegaPipeConnection connection, string reason)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            ConnectionWriteRst(logger, connection.ConnectionId, reason);
+        }
+    }
+
+    public static void ConnectionError(ILogger logger, MegaPipeConnection connection, Exception error)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            ConnectionError(logger, connection.ConnectionId, error);
+        }
+    }
+
+    public static void ConnectionReset(ILogger logger, MegaPipeConnection connection)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            ConnectionReset(logger, connection.ConnectionId);
+        }
+    }
+
+    public static void ConnectionClosedFailed(ILogger logger, MegaPipeConnection connection, Exception error) =>
+        ConnectionClosedFailed(logger, connection.ConnectionId, error);
+
+    [LoggerMessage(101, LogLevel.Information, "MegaPipe serves with {Options}. Kernel: {Features}.", EventName = "Started")]
+    public static partial void Started(ILogger logger, string options, string features);
+
+    [LoggerMessage(102, LogLevel.Warning,
+        "MegaPipe cannot be used here, the Sockets transport serves instead: {Reason}", EventName = "Fallback")]
+    public static partial void Fallback(ILogger logger, string reason);
+
+    [LoggerMessage(103, LogLevel.Error, "Accepting on {EndPoint} failed and is tried again: {Error}.",
+        EventName = "AcceptFailed")]
+    public static partial void AcceptFailed(ILogger logger, EndPoint endPoint, string error);
+
+    [LoggerMessage(104, LogLevel.Warning,
+        "Every carrier is stuck in application code ({MaxCarriers}, see MegaPipe:MaxCarriers). Until one returns, the "
+        + "connections of channel {Channel} run on the thread pool.", EventName = "CarriersExhausted")]
+    public static partial void CarriersExhausted(ILogger logger, int channel, string maxCarriers);
+
+    [LoggerMessage(4, LogLevel.Debug, @"Connection id ""{ConnectionId}"" paused.", EventName = "ConnectionPause",
+        SkipEnabledCheck = true)]
+    private static partial void ConnectionPause(ILogger logger, string connectionId);
+
+    [LoggerMessage(5, LogLevel.Debug, @"Connection id ""{ConnectionId}"" resumed.", EventName = "ConnectionResume",
+        SkipEnabledCheck = true)]
+    private static partial void ConnectionResume(ILogger logger, string connectionId);
+
+    [LoggerMessage(6, LogLevel.Debug, @"Connection id ""{ConnectionId}"" received FIN.",
+        EventName = "ConnectionReadFin", SkipEnabledCheck = true)]
+    private static partial void ConnectionReadFin(ILogger logger, string connectionId);
+
+    [LoggerMessage(7, LogLevel.Debug, @"Connection id ""{ConnectionId}"" sending FIN because: ""{Reason}""",
+        EventName = "ConnectionWriteFin", SkipEnabledCheck = true)]
+    private static partial void ConnectionWriteFin(ILogger logger, string connectionId, string reason);
+
+    [LoggerMessage(8, LogLevel.Debug, @"Connection id ""{ConnectionId}"" sending RST because: ""{Reason}""",
+        EventName = "ConnectionWriteRst", SkipEnabledCheck = true)]
+    private static partial void ConnectionWriteRst(ILogger logger, string connectionId, string reason);
+
+    [LoggerMessage(14, LogLevel.Debug, @"Connection id ""{ConnectionId}"" communication error.",
+        EventName = "ConnectionError", SkipEnabledCheck = true)]
+    private static partial void ConnectionError(ILogger logger, string connectionId, Exception error);
+
+    [LoggerMessage(19, LogLevel.Debug, @"Connection id ""{ConnectionId}"" reset.", EventName = "ConnectionReset",
+        SkipEnabledCheck = true)]
+    private static partial void ConnectionReset(ILogger logger, string connectionId);
+
+    [LoggerMessage(20, LogLevel.Error,
+        @"Connection id ""{ConnectionId}"": a registration on ConnectionClosed threw an exception.",
+        EventName = "ConnectionClosedFailed")]
+    private static partial void ConnectionClosedFailed(ILogger logger, string connectionId, Exception error);
+}

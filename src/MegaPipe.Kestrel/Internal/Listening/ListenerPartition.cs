@@ -1,0 +1,95 @@
+// One channel's own accept queue for an endpoint (paper §3.2), or its share of the endpoint's only one.
+using System.Net;
+using MegaPipe.Native;
+
+namespace MegaPipe.Kestrel.Internal;
+
+/// <summary>Everything here is the carrier's, but for the tasks.</summary>
+internal sealed class ListenerPartition(
+    MegaPipeConnectionListener listener, EndpointContext endpoint, TransportChannel channel, bool lwSockets,
+    bool askLocalEndPoint)
+{
+    /// <summary>Accepts outstanding: a burst this long is taken without a system call in between.</summary>
+    private const int Outstanding = 16;
+
+    /// <summary>How long to wait for descriptors after the limit was reached; nobody tells when one returns.</summary>
+    private static readonly TimeSpan s_retryAfter = TimeSpan.FromMilliseconds(100);
+
+    private readonly TaskCompletionSource _retired = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _stopped;
+
+    public long Handle { get; private set; }
+
+    public Task Retired => _retired.Task;
+
+    private AcceptFlags Flags => AcceptFlags.Keep | (lwSockets ? AcceptFlags.LwSocket : AcceptFlags.None);
+
+    /// <summary>
+    /// Starts accepting from <paramref name="fd"/>; with <paramref name="ownQueue"/> from a socket of its own on the
+    /// same address. 0 or a negative errno.
+    /// </summary>
+    public int Start(int fd, bool ownQueue)
+    {
+        long handle = channel.Native.Register(fd, 0, ownQueue ? ulong.MaxValue : 0);
+        if (handle < 0)
+        {
+            _retired.TrySetResult();
+            return (int)handle;
+        }
+
+        Handle = handle;
+        channel.Add(this);
+        return channel.Native.Accept(handle, Outstanding, Flags);
+    }
+
+    /// <summary>Stops accepting; what was accepted is still delivered.</summary>
+    public void Stop()
+    {
+        if (_stopped || Handle == 0)
+        {
+            return;
+        }
+
+        _stopped = true;
+        channel.Native.Unregister(Handle);
+    }
+
+    public void OnAccept(in ChannelEvent channelEvent)
+    {
+        if (channelEvent.Result >= 0)
+        {
+            EndPoint? local = askLocalEndPoint ? channel.Native.LocalEndPoint(channelEvent.Handle, out _) : null;
+            MegaPipeConnection connection = new(channel, endpoint, channelEvent.Handle, local ?? endpoint.EndPoint,
+                channel.Native.PeerEndPoint(channelEvent.Handle));
+            connection.Start();
+            listener.OnAccepted(connection, channel);
+        }
+
+        if (channelEvent.HasMore || _stopped)
+        {
+            return;
+        }
+
+        if (channelEvent.Result < 0)
+        {
+            TransportLog.AcceptFailed(endpoint.Logger, endpoint.EndPoint, ChannelError.Text(channelEvent.Result));
+        }
+
+        _ = RetryAsync();
+    }
+
+    public void OnRetired() => _retired.TrySetResult();
+
+    /// <summary>One accept has ended; the others of this partition may have, too, each with its own event.</summary>
+    private async Task RetryAsync()
+    {
+        await Task.Delay(s_retryAfter).ConfigureAwait(false);
+        channel.Post(_ =>
+        {
+            if (!_stopped)
+            {
+                channel.Native.Accept(Handle, 1, Flags);
+            }
+        });
+    }
+}

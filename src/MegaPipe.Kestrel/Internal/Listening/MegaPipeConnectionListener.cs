@@ -1,0 +1,146 @@
+// One endpoint: its partitions on the host's channels, and the queue that Kestrel's accept loop takes from.
+using System.Net;
+using System.Net.Sockets;
+using MegaPipe.Native;
+using Microsoft.AspNetCore.Connections;
+
+namespace MegaPipe.Kestrel.Internal;
+
+internal sealed class MegaPipeConnectionListener : IConnectionListener
+{
+    /// <summary>Unbinding lets the channels take what the kernel has queued, for at most so many milliseconds.</summary>
+    private const int DrainRounds = 100;
+
+    private readonly Socket _socket;
+    private readonly EndpointContext _endpoint;
+    private readonly ListenerPartition[] _partitions;
+    private readonly ChannelSet _channels;
+    private readonly Action _onDisposed;
+    private readonly AcceptQueue _accepted;
+    private readonly Lock _sync = new();
+    private Task? _unbind;
+    private bool _disposed;
+
+    private MegaPipeConnectionListener(
+        Socket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
+        Action onDisposed)
+    {
+        _socket = socket;
+        _endpoint = endpoint;
+        _channels = channels;
+        _onDisposed = onDisposed;
+        _accepted = new AcceptQueue(channels.Channels[0].Scheduling);
+        (bool lwSockets, bool askLocal) = SocketKind(endpoint.EndPoint, options.LightweightSockets);
+        _partitions =
+        [
+            .. channels.Channels.Select(
+                channel => new ListenerPartition(this, endpoint, channel, lwSockets, askLocal)),
+        ];
+    }
+
+    public EndPoint EndPoint => _endpoint.EndPoint;
+
+    /// <summary>Opens the endpoint's partition on each channel. The listener owns the socket, also when this throws.</summary>
+    public static async Task<MegaPipeConnectionListener> BindAsync(
+        Socket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
+        Action onDisposed)
+    {
+        MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, onDisposed);
+        bool partitioned = endpoint.EndPoint is IPEndPoint && options.CreateBoundListenSocket is null;
+        int fd = (int)socket.SafeHandle.DangerousGetHandle();
+        TaskCompletionSource<int>[] started = new TaskCompletionSource<int>[channels.Channels.Count];
+        for (int i = 0; i < started.Length; i++)
+        {
+            int index = i;
+            started[i] = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
+            channels.Channels[i].Post(_ => started[index].SetResult(
+                listener._partitions[index].Start(fd, ownQueue: partitioned && index > 0)));
+        }
+
+        foreach (TaskCompletionSource<int> start in started)
+        {
+            int error = await start.Task.ConfigureAwait(false);
+            if (error < 0)
+            {
+                await Task.WhenAll(started.Select(one => one.Task)).ConfigureAwait(false);
+                await listener.DisposeAsync().ConfigureAwait(false);
+                throw ChannelError.ToException(error, $"Opening a listener partition for {endpoint.EndPoint}");
+            }
+        }
+
+        return listener;
+    }
+
+    public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default) =>
+        await _accepted.TakeAsync(cancellationToken).ConfigureAwait(false);
+
+    public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
+    {
+        Task unbind;
+        lock (_sync)
+        {
+            unbind = _unbind ??= UnbindCoreAsync();
+        }
+
+        await unbind.WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await UnbindAsync().ConfigureAwait(false);
+        lock (_sync)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _disposed = true;
+        }
+
+        foreach (MegaPipeConnection connection in _accepted.TakeRest())
+        {
+            connection.Abort();
+            await connection.DisposeAsync().ConfigureAwait(false);
+        }
+
+        _onDisposed();
+    }
+
+    /// <summary>The carrier: a connection for Kestrel's accept loop.</summary>
+    internal void OnAccepted(MegaPipeConnection connection, TransportChannel channel) =>
+        _accepted.Add(connection, channel);
+
+    private async Task UnbindCoreAsync()
+    {
+        // Closing a listener resets what it has queued: the stock transport loses those clients, this one serves them.
+        for (int round = 0; round < DrainRounds && ListenSockets.HasQueued(_socket); round++)
+        {
+            await Task.Delay(1).ConfigureAwait(false);
+        }
+
+        for (int i = 0; i < _partitions.Length; i++)
+        {
+            ListenerPartition partition = _partitions[i];
+            _channels.Channels[i].Post(_ => partition.Stop());
+        }
+
+        await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
+        _socket.Dispose();
+        _accepted.End(_channels.Channels[0]);
+    }
+
+    /// <summary>Whether to accept lightweight sockets, and whether each connection has a local address of its own.</summary>
+    private static (bool LwSockets, bool AskLocal) SocketKind(EndPoint endPoint, LightweightSockets option)
+    {
+        bool wildcard = endPoint is IPEndPoint ip &&
+            (ip.Address.Equals(IPAddress.Any) || ip.Address.Equals(IPAddress.IPv6Any));
+        bool lwSockets = option switch
+        {
+            LightweightSockets.Always => true,
+            LightweightSockets.Never => false,
+            _ => !wildcard,
+        };
+        return (lwSockets && MegaPipeFeatures.Has(Feature.LwSocket), wildcard && !lwSockets);
+    }
+}
