@@ -253,7 +253,7 @@ enum {
 };
 
 /* Shuts a connection down without closing it (paper: mp_disconnect). Event: CLOSE with MP_EVENT_DISCONNECTED.
- * 0, -EBADF, -EINVAL. */
+ * 0, -EBADF, -EINVAL, -EBUSY (being transferred, or 255 of these under way), -EAGAIN (no memory for a request). */
 MP_API int32_t mp_disconnect(struct mp_channel *channel, mp_handle handle, uint32_t how);
 
 enum {
@@ -280,8 +280,9 @@ MP_API int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, vo
 
 /* Gives a connection with nothing in flight to another channel, where it arrives as an ACCEPT event with
  * MP_EVENT_TRANSFERRED and `cookie`. Here: a CLOSE event with MP_EVENT_RETIRED | MP_EVENT_GIVEN, or a negative result with
- * MP_EVENT_GIVEN alone when the target could not take it (the handle stays). The target must outlive the event.
- * 0, -EBADF, -EBUSY, -ENOTSUP. */
+ * MP_EVENT_GIVEN alone when the target could not take it (the handle stays). The target must outlive the event; until
+ * then the handle takes no request (-EBUSY). A target whose handle table is full closes the connection and gets an
+ * ACCEPT event with -ENFILE. 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
 MP_API int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_channel *target, uint64_t cookie);
 
 /* Gives the collected requests to the kernel now, without waiting. The number given, or -errno. */

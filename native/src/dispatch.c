@@ -213,14 +213,14 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		int32_t result = enter(channel, !owed ? timeout_ns : round ? OWED_RETRY_NS : 0);
 		bool woken = awake_again(channel);
 		/* A kernel that took requests hides the signal that ended its wait behind their number. */
-		bool interrupted = result == -EINTR ||
-				   (result >= 0 && !owed && !mp_ring_pending(&channel->ring));
+		bool waited = result >= 0 && !owed && !mp_ring_pending(&channel->ring);
 
 		if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN)
 			return result;
 		count = reap(channel, events, capacity, &seen);
 		count += mp_owed_settle(channel, events + count, capacity - count);
-		if (count > 0 || woken || timeout_ns == 0 || (interrupted && !seen) || (result == -ETIME && !owed))
+		if (count > 0 || woken || timeout_ns == 0 || result == -EINTR || (waited && !seen) ||
+		    (result == -ETIME && !owed))
 			return (int32_t)count;
 		if (timeout_ns > 0) {
 			timeout_ns = deadline_ns - mp_os_now_ns();

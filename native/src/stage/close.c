@@ -16,6 +16,8 @@ int32_t mp_disconnect(struct mp_channel *channel, mp_handle handle, uint32_t how
 		return -EBADF;
 	if (slot->kind != MP_KIND_SOCKET || how > MP_SHUT_BOTH)
 		return -EINVAL;
+	if (slot->shutdowns == UINT8_MAX || (slot->flags & MP_SLOT_TRANSFERRING))
+		return -EBUSY;
 	mp_channel_enter(channel);
 	request = mp_batch_request(channel, slot, MP_TOKEN_SHUTDOWN, IORING_OP_SHUTDOWN);
 	if (!request) {

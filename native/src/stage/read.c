@@ -102,7 +102,7 @@ int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint
 		return -EBADF;
 	if (slot->kind == MP_KIND_LISTENER || !buffer || bytes == 0 || bytes > INT32_MAX)
 		return -EINVAL;
-	if (slot->read_state != MP_READ_IDLE)
+	if (slot->read_state != MP_READ_IDLE || (slot->flags & MP_SLOT_TRANSFERRING))
 		return -EBUSY;
 	mp_channel_enter(channel);
 	slot->read_state = MP_READ_ONCE;
@@ -123,7 +123,7 @@ int32_t mp_read_start(struct mp_channel *channel, mp_handle handle)
 		return -EBADF;
 	if (slot->kind != MP_KIND_SOCKET || channel->buffers.count == 0)
 		return -ENOTSUP;
-	if (slot->read_state != MP_READ_IDLE)
+	if (slot->read_state != MP_READ_IDLE || (slot->flags & MP_SLOT_TRANSFERRING))
 		return -EBUSY;
 	mp_channel_enter(channel);
 	slot->read_state = MP_READ_LEASED;

@@ -71,7 +71,7 @@ static int32_t begin(struct mp_channel *channel, mp_handle handle, void *from, u
 		return -EBADF;
 	if (slot->kind == MP_KIND_LISTENER || !from || bytes == 0 || bytes > INT32_MAX)
 		return -EINVAL;
-	if (slot->writing)
+	if (slot->writing || (slot->flags & MP_SLOT_TRANSFERRING))
 		return -EBUSY;
 	mp_channel_enter(channel);
 	slot->writing = 1;
