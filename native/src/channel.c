@@ -169,12 +169,15 @@ void mp_destroy(struct mp_channel *channel)
 
 	if (!channel)
 		return;
-	/* Connections may still arrive while listeners are being closed, so close again until none is left. */
+	/* Connections may still arrive, accepted or from other channels, so close again until none is left. */
 	for (uint32_t round = 0; round < DESTROY_ROUNDS; round++) {
+		bool busy;
+		int32_t count;
+
 		close_all(channel);
-		if (channel->counters.handles_live == 0 && channel->counters.in_flight == 0)
-			break;
-		if (mp_dispatch(channel, events, 64, DESTROY_ROUND_NS) < 0)
+		busy = channel->counters.handles_live || channel->counters.in_flight;
+		count = mp_dispatch(channel, events, 64, busy ? DESTROY_ROUND_NS : 0);
+		if (count < 0 || (count == 0 && !busy))
 			break;
 	}
 	mp_ring_close(&channel->ring);

@@ -22,7 +22,6 @@ enum { MP_AWAKE, MP_SLEEPING, MP_WAKE_ASKED };
 
 struct mp_arrival {
 	uint64_t cookie;
-	uint32_t slot; /* reserved in this channel by the receiver when it arrives */
 	uint8_t used;
 	uint8_t inet;
 	uint8_t fixed;
@@ -59,7 +58,7 @@ struct mp_channel {
 	uint32_t lwsockets; /* in use or reserved for an outstanding accept */
 	bool files_registered;
 	bool direct_wake;
-	bool inside;     /* a carrier is in a call: catches a second one */
+	_Atomic bool inside; /* a carrier is in a call: catches a second one, orders nothing */
 	uint32_t owed_head; /* slots with something owed, oldest first */
 	uint32_t owed_tail;
 	uint32_t starved_head; /* leased reads waiting for buffers, oldest first */
@@ -82,13 +81,13 @@ struct mp_channel {
 
 static inline void mp_channel_enter(struct mp_channel *channel)
 {
-	MP_ASSERT(!channel->inside); /* two carriers at once */
-	channel->inside = true;
+	MP_ASSERT(!atomic_load_explicit(&channel->inside, memory_order_relaxed)); /* two carriers at once */
+	atomic_store_explicit(&channel->inside, true, memory_order_relaxed);
 }
 
 static inline void mp_channel_leave(struct mp_channel *channel)
 {
-	channel->inside = false;
+	atomic_store_explicit(&channel->inside, false, memory_order_relaxed);
 }
 
 static inline mp_handle mp_channel_handle(const struct mp_channel *channel, const struct mp_slot *slot)

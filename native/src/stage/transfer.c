@@ -34,6 +34,7 @@ static struct mp_arrival take(struct mp_channel *target, uint32_t entry)
 	struct mp_arrival arrival;
 
 	pthread_mutex_lock(&target->mailbox_lock);
+	MP_ASSERT(target->mailbox[entry].used);
 	arrival = target->mailbox[entry];
 	target->mailbox[entry].used = 0;
 	pthread_mutex_unlock(&target->mailbox_lock);
@@ -86,6 +87,7 @@ int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_chan
 
 bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event)
 {
+	MP_ASSERT(slot->flags & MP_SLOT_TRANSFERRING);
 	slot->flags &= ~(uint32_t)MP_SLOT_TRANSFERRING;
 	if (result < 0) {
 		(void)take(slot->read_to, slot->read_bytes);
@@ -105,7 +107,7 @@ bool mp_arrive_completed(struct mp_channel *channel, uint32_t entry, int32_t res
 	struct mp_slot *slot;
 	uint32_t index;
 
-	MP_ASSERT(entry < MP_MAILBOX_ENTRIES && channel->mailbox[entry].used);
+	MP_ASSERT(entry < MP_MAILBOX_ENTRIES);
 	if (result < 0)
 		return false; /* the sender gets the error too, and frees the entry */
 	arrival = take(channel, entry);
