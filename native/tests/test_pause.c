@@ -100,6 +100,33 @@ static void pause_on_nonblocking_socket_stops(void)
 	rig_close(&rig);
 }
 
+/* The EAGAIN of a non-blocking socket was seen, and the poll that follows it not made yet. */
+static void pause_before_poll_is_made_stops(void)
+{
+	struct rig_link idle, busy;
+	struct mp_event event;
+	struct rig rig;
+	int32_t fd, other;
+
+	rig_open(&rig, NULL);
+	idle = rig_pair(&rig, &fd);
+	busy = rig_pair(&rig, &other);
+	CHECK_EQUAL(0, fcntl(fd, F_SETFL, O_NONBLOCK));
+	send_all(busy.peer, "x", 1);
+	CHECK_EQUAL(0, mp_read_start(rig.channel, idle.handle));
+	CHECK_EQUAL(0, mp_read_start(rig.channel, busy.handle));
+	CHECK_EQUAL(1, mp_dispatch(rig.channel, &event, 1, -1));
+	CHECK_EQUAL(busy.handle, event.handle);
+	CHECK_EQUAL(0, mp_release(rig.channel, event.lease));
+	CHECK_EQUAL(0, mp_read_pause(rig.channel, idle.handle));
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, idle.handle, MP_STAGE_READ).result);
+	CHECK_EQUAL(0, mp_read_pause(rig.channel, busy.handle));
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, busy.handle, MP_STAGE_READ).result);
+	rig_unlink(&rig, &idle, 0);
+	rig_unlink(&rig, &busy, 0);
+	rig_close(&rig);
+}
+
 static void pause_then_close_brings_one_end(void)
 {
 	struct mp_event event;
@@ -162,6 +189,7 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		TEST(pause_resume_loses_nothing),
 		TEST(pause_on_nonblocking_socket_stops),
+		TEST(pause_before_poll_is_made_stops),
 		TEST(pause_then_close_brings_one_end),
 		TEST(pause_at_end_of_stream_tells_the_end_or_the_pause),
 		TEST(pause_without_leased_read_is_already_so),

@@ -148,8 +148,9 @@ int32_t mp_read_pause(struct mp_channel *channel, mp_handle handle)
 		mp_read_unstarve(channel, slot);
 		slot->read_state = MP_READ_LEASED; /* until the event */
 		mp_owe(channel, slot, MP_OWED_PAUSED);
-	} else if (slot->owed & MP_OWED_LEASED) {
-		slot->owed &= ~(uint32_t)MP_OWED_LEASED;
+	} else if (slot->owed & (MP_OWED_LEASED | MP_OWED_POLL_READ)) {
+		/* Nothing of it is in the kernel, and nothing shall be. */
+		slot->owed &= ~(uint32_t)(MP_OWED_LEASED | MP_OWED_POLL_READ);
 		mp_owe(channel, slot, MP_OWED_PAUSED);
 	} else if (!mp_read_cancel(channel, slot)) {
 		mp_owe(channel, slot, MP_OWED_PAUSE);
@@ -254,7 +255,9 @@ bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const s
 	}
 	if (slot->read_state != MP_READ_ONCE)
 		return leased_completed(channel, slot, completion, event);
-	if ((completion->res == -EAGAIN || completion->res == -EINTR) && !ending) {
+	if (completion->res == -EAGAIN || completion->res == -EINTR) {
+		if (ending)
+			return end(channel, slot, -ECANCELED, event);
 		mp_owe(channel, slot, completion->res == -EAGAIN ? MP_OWED_POLL_READ : MP_OWED_READ_ONCE);
 		return false;
 	}

@@ -98,8 +98,12 @@ int32_t mp_writev(struct mp_channel *channel, mp_handle handle, void *vectors, u
 
 	if (!vectors || count == 0 || count > 1024)
 		return -EINVAL;
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count; i++) {
+		/* Checked one by one: a sum of sizes may wrap around. */
+		if (vector[i].iov_len > INT32_MAX)
+			return -EINVAL;
 		bytes += vector[i].iov_len;
+	}
 	if (bytes > INT32_MAX)
 		return -EINVAL;
 	return begin(channel, handle, vectors, (uint16_t)count, (uint32_t)bytes);
@@ -143,9 +147,12 @@ bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_
 			mp_owe(channel, slot, MP_OWED_WRITE);
 			return false;
 		}
-	} else if ((result == -EAGAIN || result == -EINTR) && !closing) {
-		mp_owe(channel, slot, result == -EAGAIN ? MP_OWED_POLL_WRITE : MP_OWED_WRITE);
-		return false;
+	} else if (result == -EAGAIN || result == -EINTR) {
+		if (!closing) {
+			mp_owe(channel, slot, result == -EAGAIN ? MP_OWED_POLL_WRITE : MP_OWED_WRITE);
+			return false;
+		}
+		result = -ECANCELED;
 	}
 	slot->writing = 0;
 	slot->flags &= ~(uint32_t)MP_SLOT_CANCELLED_WRITE;
