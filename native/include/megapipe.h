@@ -83,8 +83,8 @@ enum {
 	MP_CONFIG_NO_FD_INSTALL = 1u << 1,
 	/* Wake through an eventfd even where the kernel can post a completion directly (tests). */
 	MP_CONFIG_WAKE_EVENTFD = 1u << 2,
-	/* Let a leased read take several buffers at a time (receive bundles, 6.10). Not with read events one by one. */
-	MP_CONFIG_NO_LEASE = 1u << 3, /* no receive buffers: mp_read only */
+	/* No receive buffers: mp_read only. */
+	MP_CONFIG_NO_LEASE = 1u << 3,
 };
 
 /* What a channel is made of. Zero means the default. 40 bytes. */
@@ -215,7 +215,8 @@ MP_API mp_handle mp_connect(struct mp_channel *channel, const void *address, uin
 MP_API int32_t mp_set_cookie(struct mp_channel *channel, mp_handle handle, uint64_t cookie);
 
 /* Copies the peer's address (accept, connect) as a struct sockaddr; at most 128 bytes. The address's size, or 0 when
- * there is none (Unix client without a name), or -EBADF. */
+ * there is none (Unix client without a name) or none is kept (Unix client of a lightweight socket), or -EBADF, or what
+ * getpeername(2) says of a registered socket. */
 MP_API int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity);
 
 /* Reads once into the caller's buffer (paper: mp_read). One READ event; 0 is the end of the stream. One read per

@@ -19,6 +19,9 @@
 #define MAX_BUFFER_COUNT (1u << 15)
 #define MAX_BUFFER_BYTES (1u << 20)
 
+#define ALL_FLAGS \
+	((uint32_t)(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_NO_FD_INSTALL | MP_CONFIG_WAKE_EVENTFD | MP_CONFIG_NO_LEASE))
+
 /* A request may complete at any time, so the completion queue holds many times what one batch submits; past it the
  * kernel keeps the rest (NODROP) and the overflow is counted. */
 #define CQ_FACTOR 16u
@@ -64,7 +67,7 @@ static int32_t resolve(const struct mp_config *given, struct mp_config *config)
 		config->max_lwsockets = mp_os_fd_limit();
 	if (config->queue_entries > MAX_QUEUE_ENTRIES || config->max_handles > MAX_HANDLES ||
 	    config->buffer_count > MAX_BUFFER_COUNT || (config->buffer_count & (config->buffer_count - 1)) ||
-	    config->buffer_bytes > MAX_BUFFER_BYTES || config->reserved)
+	    config->buffer_bytes > MAX_BUFFER_BYTES || config->reserved || (config->flags & ~ALL_FLAGS))
 		return -EINVAL;
 	return 0;
 }

@@ -68,9 +68,11 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		written = mp_read_completed(channel, slot, completion, event);
 		break;
 	case MP_TOKEN_WRITE:
+		MP_ASSERT(slot->writing);
 		written = mp_write_completed(channel, slot, completion->res, event);
 		break;
 	case MP_TOKEN_POLL_WRITE:
+		MP_ASSERT(slot->flags & MP_SLOT_POLLING_WRITE);
 		slot->flags &= ~(uint32_t)MP_SLOT_POLLING_WRITE;
 		if (completion->res < 0)
 			written = mp_write_completed(channel, slot, completion->res, event);
@@ -78,6 +80,7 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 			mp_owe(channel, slot, MP_OWED_WRITE);
 		break;
 	case MP_TOKEN_SHUTDOWN:
+		MP_ASSERT(slot->shutdowns > 0);
 		slot->shutdowns--;
 		mp_event_fill(channel, event, slot, MP_STAGE_CLOSE, completion->res, MP_EVENT_DISCONNECTED);
 		written = true;

@@ -57,7 +57,7 @@ mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, u
 		mp_channel_leave(channel);
 		return handle;
 	}
-	if (!what.socket || !what.stream || !what.reuseport)
+	if (!what.inet || !what.stream || !what.reuseport)
 		return -EINVAL;
 	if (!takes_part(channel, cpu_mask))
 		return -EPERM;

@@ -191,20 +191,22 @@ static void adopt(struct mp_channel *channel, struct mp_slot *listener, struct m
 bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *listener, uint32_t op, int32_t result,
 			 struct mp_event *event)
 {
-	bool poll = op >= MP_TOKEN_POLL_ACCEPT;
-	struct mp_accept_slot *accept =
-		&listener->accepts->slots[op - (poll ? MP_TOKEN_POLL_ACCEPT : MP_TOKEN_ACCEPT)];
-	bool ending = listener->state == MP_SLOT_CLOSING || listener->accepts->stopping;
+	bool poll = op >= MP_TOKEN_POLL_ACCEPT, ending;
+	uint32_t number = op - (poll ? MP_TOKEN_POLL_ACCEPT : MP_TOKEN_ACCEPT);
+	struct mp_accept_slot *accept;
 
+	MP_ASSERT(listener->accepts && number < MP_ACCEPT_SLOTS);
+	accept = &listener->accepts->slots[number];
+	MP_ASSERT(accept->busy && !accept->owed && accept->polling == poll);
+	ending = listener->state == MP_SLOT_CLOSING || listener->accepts->stopping;
 	accept->cancelled = 0;
 	if (poll)
 		accept->polling = 0;
 	if ((poll && result >= 0) || (!poll && (result == -EAGAIN || result == -EINTR))) {
 		if (!ending) {
 			/* A poll that finds no room is replaced by the accept, which asks for it once more. */
-			accept->polling = result == -EAGAIN && mp_batch_poll(channel, listener,
-									     op - MP_TOKEN_ACCEPT + MP_TOKEN_POLL_ACCEPT,
-									     1 /* POLLIN */);
+			accept->polling = result == -EAGAIN &&
+					  mp_batch_poll(channel, listener, MP_TOKEN_POLL_ACCEPT + number, 1 /* POLLIN */);
 			accept->owed = !accept->polling;
 			if (accept->owed)
 				mp_owe(channel, listener, MP_OWED_ACCEPT);

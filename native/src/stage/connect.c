@@ -99,7 +99,9 @@ mp_handle mp_connect(struct mp_channel *channel, const void *address, uint32_t a
 bool mp_connect_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result,
 			  struct mp_event *event)
 {
+	MP_ASSERT(slot->flags & MP_SLOT_CONNECTING);
 	if (op == MP_TOKEN_SOCKET && result >= 0) {
+		MP_ASSERT(slot->fd < 0);
 		slot->fd = result;
 		if (slot->state != MP_SLOT_CLOSING) {
 			mp_owe(channel, slot, MP_OWED_CONNECT);
@@ -122,8 +124,11 @@ int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, void *addr
 
 	if (!slot)
 		return -EBADF;
-	if (slot->address_bytes == 0 && slot->kind == MP_KIND_SOCKET && !(slot->flags & MP_SLOT_FIXED))
-		return mp_os_name(slot->fd, true, address, capacity);
+	if (slot->address_bytes == 0 && slot->kind == MP_KIND_SOCKET && !(slot->flags & MP_SLOT_FIXED)) {
+		int32_t bytes = mp_os_name(slot->fd, true, address, capacity);
+
+		return bytes == sizeof(sa_family_t) ? 0 : bytes; /* a Unix client without a name has a family only */
+	}
 	memcpy(address, slot->address, slot->address_bytes < capacity ? slot->address_bytes : capacity);
 	return slot->address_bytes;
 }

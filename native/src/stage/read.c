@@ -192,6 +192,7 @@ static void lease(struct mp_channel *channel, struct mp_slot *slot, const struct
 {
 	uint32_t number = completion->flags >> IORING_CQE_BUFFER_SHIFT;
 
+	MP_ASSERT((uint32_t)completion->res <= channel->buffers.bytes);
 	mp_buffers_lease(&channel->buffers, number);
 	MP_COUNT(channel, leases_out, 1);
 	mp_event_fill(channel, event, slot, MP_STAGE_READ, completion->res, MP_EVENT_LEASED | MP_EVENT_MORE);
@@ -247,14 +248,19 @@ bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const s
 	bool ending = slot->state == MP_SLOT_CLOSING || (slot->flags & MP_SLOT_PAUSING);
 
 	if (mp_token_op(completion->user_data) == MP_TOKEN_POLL_READ) {
+		MP_ASSERT(slot->flags & MP_SLOT_POLLING_READ);
 		slot->flags &= ~(uint32_t)MP_SLOT_POLLING_READ;
 		if (completion->res < 0 || ending)
 			return end(channel, slot, completion->res < 0 ? completion->res : -ECANCELED, event);
 		mp_owe(channel, slot, slot->read_state == MP_READ_ONCE ? MP_OWED_READ_ONCE : MP_OWED_LEASED);
 		return false;
 	}
-	if (slot->read_state != MP_READ_ONCE)
+	if (mp_token_op(completion->user_data) == MP_TOKEN_LEASED) {
+		MP_ASSERT(slot->read_state == MP_READ_LEASED);
 		return leased_completed(channel, slot, completion, event);
+	}
+	MP_ASSERT(slot->read_state == MP_READ_ONCE);
+	MP_ASSERT(completion->res <= 0 || (uint32_t)completion->res <= slot->read_bytes);
 	if (completion->res == -EAGAIN || completion->res == -EINTR) {
 		if (ending)
 			return end(channel, slot, -ECANCELED, event);
