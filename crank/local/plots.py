@@ -4,8 +4,8 @@ import statistics
 from collections import defaultdict
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999"]
-MARKERS = ["o", "s", "D", "^", "v", "P", "X"]
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#000000"]
+MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*"]
 
 # What the ablation calls the two baselines of today, in the order in which they are looked for.
 BASELINES = ["epoll-shared", "epoll-reuseport"]
@@ -42,19 +42,21 @@ def ablation(rows, folder):
     return figures
 
 
-def gains(rows):
-    """Table 3: for each (server cores, message bytes, variant, transactions) the median gain in % over each baseline
-    that was measured, taken round by round, with its range."""
+def gains(rows, by_cpu):
+    """Table 3: for each (server cores, message bytes, baseline, variant, transactions) the median gain in %, taken round by
+    round, with its range. By CPU: transactions per second of server CPU time; otherwise transactions per second, without
+    the rows in which the generator was the limit or used the server's CPUs."""
     rate = {}
     for row in rows:
-        key = (row["server_cores"], row["message_bytes"], row["transactions_per_connection"], row["round"])
-        rate[(row["variant"], *key)] = row["rps"]
+        if by_cpu or not (row.get("generator_bound") or row.get("generator_shares_cpus")):
+            key = (row["server_cores"], row["message_bytes"], row["transactions_per_connection"], row["round"])
+            rate[(row["variant"], *key)] = 1 / row["server_cpu_us_per_request"] if by_cpu else row["rps"]
     table = defaultdict(list)
-    for (variant, cores, size, transactions, number), rps in rate.items():
+    for (variant, cores, size, transactions, number), value in rate.items():
         for baseline in BASELINES:
             base = rate.get((baseline, cores, size, transactions, number))
             if base and variant != baseline:
-                table[(cores, size, baseline, variant, transactions)].append(100 * (rps / base - 1))
+                table[(cores, size, baseline, variant, transactions)].append(100 * (value / base - 1))
     return {key: (statistics.median(values), min(values), max(values)) for key, values in table.items()}
 
 
@@ -145,11 +147,12 @@ def _by_transactions(rows, server_cores, message_bytes, folder):
     pyplot = _plt()
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(14, 4))
     _curves(left, rows, "transactions_per_connection", "rps", 1e-3)
-    left.set_ylabel("thousand transactions a second")
+    unsaturated = any(row.get("generator_bound") or row.get("generator_shares_cpus") for row in rows)
+    left.set_ylabel("thousand transactions a second" + ("\n(the generator was the limit in some rows)" if unsaturated else ""))
     left.legend(frameon=False, fontsize=8)
     _curves(middle, rows, "transactions_per_connection", "server_cpu_us_per_request")
     middle.set_ylabel("server CPU, µs a transaction")
-    table = gains(rows)
+    table = gains(rows, by_cpu=True)
     baseline = next((b for b in BASELINES if any(key[2] == b for key in table)), None)
     drawn = [v for v in _variants(rows) if v != baseline]
     transactions = sorted({row["transactions_per_connection"] for row in rows})
@@ -164,7 +167,7 @@ def _by_transactions(rows, server_cores, message_bytes, folder):
                 right.plot([x, x], found[1:], color="0.2", linewidth=0.8)
     right.axhline(0, color="0.4", linewidth=1)
     right.set_xticks(range(len(transactions)), transactions)
-    right.set_ylabel(f"gain over {baseline}, %")
+    right.set_ylabel(f"more transactions per CPU time than {baseline}, %")
     for axes in (left, middle, right):
         axes.set_xlabel("transactions per connection")
     figure.suptitle(f"{server_cores} server core{'s' if server_cores > 1 else ''}, {message_bytes} B messages; "
