@@ -81,9 +81,9 @@ struct mp_slot {
 	void *write_from;      /* next byte, or next struct iovec */
 	void *read_to;
 	uint32_t read_bytes;
-	uint32_t connect_bytes;
+	uint32_t long_address_bytes;
 	struct msghdr message;      /* of a gathered write, until the kernel took it */
-	void *connect_address;      /* mp_connect: copied, owned until the connection stands */
+	void *long_address;         /* mp_connect: where to; accept: a Unix peer's name; owned */
 	struct mp_accepts *accepts; /* listeners: the accept slots; owned */
 };
 

@@ -181,6 +181,12 @@ static void adopt(struct mp_channel *channel, struct mp_slot *listener, struct m
 	if ((listener->flags & MP_SLOT_INET) && accept->address_bytes <= MP_ADDRESS_BYTES) {
 		slot->address_bytes = (uint8_t)accept->address_bytes;
 		memcpy(slot->address, accept->address, accept->address_bytes);
+	} else if (accept->address_bytes > sizeof(sa_family_t) && accept->address_bytes <= sizeof accept->address) {
+		/* A Unix client with a name: rare, so it is kept apart. Without memory it counts as unnamed. */
+		slot->long_address = malloc(accept->address_bytes);
+		slot->long_address_bytes = slot->long_address ? accept->address_bytes : 0;
+		if (slot->long_address)
+			memcpy(slot->long_address, accept->address, accept->address_bytes);
 	}
 	MP_COUNT(channel, accepted, 1);
 	MP_COUNT(channel, handles_live, 1);

@@ -165,9 +165,9 @@ void mp_close_retire(struct mp_channel *channel, struct mp_slot *slot, struct mp
 		channel->lwsockets--;
 	}
 	free(slot->accepts);
-	free(slot->connect_address);
+	free(slot->long_address);
 	slot->accepts = NULL;
-	slot->connect_address = NULL;
+	slot->long_address = NULL;
 	MP_COUNT(channel, handles_live, -1);
 	mp_handles_retire(&channel->handles, mp_slot_index(&channel->handles, slot));
 }

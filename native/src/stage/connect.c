@@ -10,7 +10,7 @@
 
 static bool issue_socket(struct mp_channel *channel, struct mp_slot *slot)
 {
-	const struct sockaddr *address = slot->connect_address;
+	const struct sockaddr *address = slot->long_address;
 	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_SOCKET, IORING_OP_SOCKET);
 
 	if (!request)
@@ -31,8 +31,8 @@ bool mp_connect_issue(struct mp_channel *channel, struct mp_slot *slot)
 	if (!request)
 		return false;
 	mp_batch_target(request, slot);
-	request->addr = (uint64_t)(uintptr_t)slot->connect_address;
-	request->off = slot->connect_bytes;
+	request->addr = (uint64_t)(uintptr_t)slot->long_address;
+	request->off = slot->long_address_bytes;
 	return true;
 }
 
@@ -66,16 +66,16 @@ mp_handle mp_connect(struct mp_channel *channel, const void *address, uint32_t a
 		return -ENFILE;
 	}
 	slot = &channel->handles.slots[index];
-	slot->connect_address = malloc(address_bytes);
-	if (!slot->connect_address) {
+	slot->long_address = malloc(address_bytes);
+	if (!slot->long_address) {
 		mp_handles_retire(&channel->handles, index);
 		mp_channel_leave(channel);
 		if (fd >= 0)
 			mp_os_close(fd);
 		return -ENOMEM;
 	}
-	memcpy(slot->connect_address, address, address_bytes);
-	slot->connect_bytes = address_bytes;
+	memcpy(slot->long_address, address, address_bytes);
+	slot->long_address_bytes = address_bytes;
 	slot->state = MP_SLOT_OPEN;
 	slot->kind = MP_KIND_SOCKET;
 	slot->cookie = cookie;
@@ -110,8 +110,8 @@ bool mp_connect_completed(struct mp_channel *channel, struct mp_slot *slot, uint
 		mp_owe(channel, slot, MP_OWED_CLOSE);
 		result = -ECANCELED;
 	}
-	free(slot->connect_address);
-	slot->connect_address = NULL;
+	free(slot->long_address);
+	slot->long_address = NULL;
 	slot->flags &= ~(uint32_t)MP_SLOT_CONNECTING;
 	mp_event_fill(channel, event, slot, MP_STAGE_ACCEPT, result,
 		      MP_EVENT_CONNECTED | (slot->flags & MP_SLOT_FIXED ? MP_EVENT_LWSOCKET : 0u));
@@ -124,10 +124,14 @@ int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, void *addr
 
 	if (!slot)
 		return -EBADF;
-	if (slot->address_bytes == 0 && slot->kind == MP_KIND_SOCKET && !(slot->flags & MP_SLOT_FIXED)) {
+	if (slot->address_bytes == 0 && !slot->long_address && slot->kind == MP_KIND_SOCKET && !(slot->flags & MP_SLOT_FIXED)) {
 		int32_t bytes = mp_os_name(slot->fd, true, address, capacity);
 
 		return bytes == sizeof(sa_family_t) ? 0 : bytes; /* a Unix client without a name has a family only */
+	}
+	if (slot->long_address && !(slot->flags & MP_SLOT_INET)) {
+		memcpy(address, slot->long_address, slot->long_address_bytes < capacity ? slot->long_address_bytes : capacity);
+		return (int32_t)slot->long_address_bytes;
 	}
 	memcpy(address, slot->address, slot->address_bytes < capacity ? slot->address_bytes : capacity);
 	return slot->address_bytes;
