@@ -1,0 +1,224 @@
+/* A channel's beginning: configuration, what the kernel allows, and what it says where io_uring is denied. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common_rig.h"
+
+static void create_with_defaults_works(void)
+{
+	struct mp_channel *channel;
+
+	CHECK_EQUAL(0, mp_create(NULL, &channel));
+	CHECK(mp_lease_address(channel, 255));
+	CHECK(!mp_lease_address(channel, 256));
+	mp_destroy(channel);
+	mp_destroy(NULL);
+	CHECK_EQUAL(MP_ABI_VERSION, mp_abi_version());
+}
+
+static void refused(struct mp_config config)
+{
+	struct mp_channel *channel = (void *)&config;
+
+	CHECK_EQUAL(-EINVAL, mp_create(&config, &channel));
+	CHECK(!channel);
+}
+
+static void create_out_of_range_is_refused(void)
+{
+	struct mp_config config = rig_config(0);
+
+	config.size--;
+	refused(config);
+	config = rig_config(1u << 4);
+	refused(config);
+	config = rig_config(0);
+	config.queue_entries = 4097;
+	refused(config);
+	config = rig_config(0);
+	config.max_handles = (1u << 20) + 1;
+	refused(config);
+	config = rig_config(0);
+	config.buffer_count = 3;
+	refused(config);
+	config.buffer_count = 1u << 16;
+	refused(config);
+	config = rig_config(0);
+	config.buffer_bytes = (1u << 20) + 1;
+	refused(config);
+	config = rig_config(0);
+	config.reserved = 1;
+	refused(config);
+}
+
+static void create_at_the_limits_works(void)
+{
+	struct mp_config config = { .size = sizeof config, .cpu = -1, .queue_entries = 4096, .max_handles = 1u << 20,
+				    .buffer_count = 1u << 15, .buffer_bytes = 64 };
+	struct mp_config least = { .size = sizeof least, .cpu = -1, .queue_entries = 1, .max_handles = 1,
+				   .buffer_count = 1, .buffer_bytes = 1, .batch_threshold = 1 };
+	struct rig_link link;
+	struct rig rig;
+	int32_t fd;
+	char text[3];
+
+	rig_open(&rig, &config);
+	rig_close(&rig);
+	rig_open(&rig, &least);
+	link = rig_pair(&rig, &fd);
+	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
+	send_all(link.peer, "abc", 3);
+	rig_leased(&rig, link.handle, text, 3);
+	CHECK(!memcmp(text, "abc", 3));
+	CHECK_EQUAL(0, mp_read_pause(rig.channel, link.handle));
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_READ).result);
+	rig_unlink(&rig, &link, 0);
+	rig_close(&rig);
+}
+
+static void create_at_fd_limit_gives_emfile(void)
+{
+	struct rlimit limit, low;
+	struct mp_channel *channel;
+	struct mp_features features = { .size = sizeof features };
+
+	CHECK_EQUAL(0, getrlimit(RLIMIT_NOFILE, &limit));
+	low = limit;
+	low.rlim_cur = (rlim_t)dup(0);
+	close((int)low.rlim_cur);
+	CHECK_EQUAL(0, setrlimit(RLIMIT_NOFILE, &low));
+	CHECK_EQUAL(-EMFILE, mp_create(NULL, &channel));
+	CHECK(!channel);
+	CHECK_EQUAL(-EMFILE, mp_probe(&features));
+	CHECK(strlen(features.reason[MP_FEATURE_RING]) > 0);
+	/* One more: the ring has its fd, the eventfd has none. */
+	low.rlim_cur++;
+	CHECK_EQUAL(0, setrlimit(RLIMIT_NOFILE, &low));
+	{
+		struct mp_config config = rig_config(MP_CONFIG_WAKE_EVENTFD);
+
+		CHECK_EQUAL(-EMFILE, mp_create(&config, &channel));
+	}
+	CHECK_EQUAL(0, setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+static void probe_on_this_kernel_allows_the_floor(void)
+{
+	struct mp_features features = { .size = sizeof features };
+
+	CHECK_EQUAL(0, mp_probe(&features));
+	for (uint32_t feature = 0; feature < MP_FEATURE_COUNT; feature++) {
+		int available = features.available >> feature & 1;
+
+		CHECK(mp_feature_name(feature));
+		CHECK(available == !features.reason[feature][0]);
+		CHECK(memchr(features.reason[feature], 0, MP_REASON_BYTES));
+		if (!available)
+			printf("  %s: %s\n", mp_feature_name(feature), features.reason[feature]);
+	}
+	for (uint32_t feature = MP_FEATURE_RING; feature <= MP_FEATURE_SINGLE_THREAD; feature++)
+		CHECK(features.available >> feature & 1);
+	CHECK(!mp_feature_name(MP_FEATURE_COUNT));
+	features.size--;
+	CHECK_EQUAL(-EINVAL, mp_probe(&features));
+}
+
+static void error_texts_are_never_null(void)
+{
+	CHECK(strlen(mp_error_text(MP_ERROR_DENIED)) > 0);
+	CHECK(strlen(mp_error_text(MP_ERROR_TOO_OLD)) > 0);
+	CHECK(strstr(mp_error_text(-ENFILE), "files"));
+	CHECK(!strcmp("success", mp_error_text(0)));
+	CHECK(strlen(mp_error_text(-99999)) > 0);
+	CHECK(strlen(mp_error_text(INT32_MIN)) > 0);
+}
+
+/* A sandbox: io_uring_setup answers `error`. For the rest of this process. */
+static void deny_ring(uint16_t error)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = COUNT_OF(code), .filter = code };
+
+	CHECK_EQUAL(0, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	CHECK_EQUAL(0, prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+}
+
+static void denied_with(uint16_t error, int32_t expected, const char *word)
+{
+	struct mp_features features = { .size = sizeof features };
+	struct mp_channel *channel;
+
+	deny_ring(error);
+	CHECK_EQUAL(expected, mp_probe(&features));
+	CHECK_EQUAL(0, features.available);
+	CHECK(strstr(features.reason[MP_FEATURE_RING], word));
+	for (uint32_t feature = 1; feature < MP_FEATURE_COUNT; feature++)
+		CHECK(strlen(features.reason[feature]) > 0);
+	CHECK_EQUAL(expected, mp_create(NULL, &channel));
+	CHECK(!channel);
+}
+
+static void in_child_not_permitted(void)
+{
+	denied_with(EPERM, MP_ERROR_DENIED, "refused");
+}
+
+static void in_child_no_access(void)
+{
+	denied_with(EACCES, MP_ERROR_DENIED, "refused");
+}
+
+static void in_child_not_there(void)
+{
+	denied_with(ENOSYS, MP_ERROR_TOO_OLD, "6.1");
+}
+
+static void in_child_flags_unknown(void)
+{
+	denied_with(EINVAL, MP_ERROR_TOO_OLD, "6.1");
+}
+
+static void in_child_no_memory(void)
+{
+	denied_with(ENOMEM, -ENOMEM, "memory");
+}
+
+static void probe_and_create_under_seccomp_say_why(void)
+{
+	void (*const bodies[])(void) = { in_child_not_permitted, in_child_no_access, in_child_not_there,
+					 in_child_flags_unknown, in_child_no_memory };
+
+	for (uint32_t i = 0; i < COUNT_OF(bodies); i++)
+		CHECK_EQUAL(0, run_in_child(bodies[i], 0));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct test tests[] = {
+		TEST(create_with_defaults_works),
+		TEST(create_out_of_range_is_refused),
+		TEST(create_at_the_limits_works),
+		TEST(create_at_fd_limit_gives_emfile),
+		TEST(probe_on_this_kernel_allows_the_floor),
+		TEST(error_texts_are_never_null),
+		TEST(probe_and_create_under_seccomp_say_why),
+	};
+
+	return RUN_TESTS(tests, argc, argv);
+}
