@@ -1,6 +1,7 @@
 // The state that every test must leave behind: no fd more than before, no lease out, no operation in flight.
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 
 namespace MegaPipe.Kestrel.Tests.Support;
 
@@ -22,6 +23,8 @@ internal sealed class LeakCheck
         client.Send([1]);
         byte[] one = new byte[1];
         server.ReceiveAsync(one).GetAwaiter().GetResult();
+        // So does its signal handling, which every host starts.
+        PosixSignalRegistration.Create(PosixSignal.SIGTERM, _ => { }).Dispose();
     }
 
     private LeakCheck() => _fdsBefore = CountFds();
