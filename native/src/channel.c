@@ -19,6 +19,8 @@
 #define MAX_BUFFER_COUNT (1u << 15)
 #define MAX_BUFFER_BYTES (1u << 20)
 
+#define MAX_ERRNO 4095 /* the kernel's */
+
 #define ALL_FLAGS \
 	((uint32_t)(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_NO_FD_INSTALL | MP_CONFIG_WAKE_EVENTFD | MP_CONFIG_NO_LEASE))
 
@@ -107,6 +109,7 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	channel->owed_head = MP_NO_SLOT;
 	channel->starved_head = MP_NO_SLOT;
 	channel->wake_fd = -1;
+	channel->reads_limited = true;
 	pthread_mutex_init(&channel->mailbox_lock, NULL);
 
 	ring.entries = config.queue_entries;
@@ -220,5 +223,8 @@ const char *mp_error_text(int32_t error)
 		return "the kernel lacks an io_uring mechanism that MegaPipe needs (Linux 6.1 or later)";
 	if (error == MP_ERROR_DENIED)
 		return "io_uring is denied to this process (seccomp profile, security module or kernel.io_uring_disabled)";
-	return error >= 0 ? "success" : strerrordesc_np(-error) ? strerrordesc_np(-error) : "unknown error";
+	if (error >= 0)
+		return "success";
+	/* INT32_MIN has no negation, and nothing below -MAX_ERRNO is an error of the system. */
+	return error >= -MAX_ERRNO && strerrordesc_np(-error) ? strerrordesc_np(-error) : "unknown error";
 }
