@@ -11,7 +11,7 @@
 #include "megapipe.h"
 
 #define EVENTS_AT_A_TIME 256
-#define ACCEPTS          32u /* outstanding per listener: a burst of connects is taken in one batch */
+#define ACCEPTS          4u    /* outstanding per listener: more of them re-arm in vain (see mp-http.c) */
 #define PLAIN_BYTES      4096u /* what one plain read asks for, at least */
 #define HANDLES          32768u
 

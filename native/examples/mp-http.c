@@ -37,7 +37,9 @@
 
 #define CHANNELS_LIMIT   64   /* as many as a CPU mask names */
 #define EVENTS_AT_A_TIME 512
-#define ACCEPTS          64   /* outstanding per channel: a burst of connects is taken in one batch */
+/* Outstanding per channel. Each is re-armed by itself after a connection, mostly in vain: at one request per connection
+ * 64 of them cost 17 % more CPU time than the epoll floor, 4 cost 3 %. A burst is still taken four at a time. */
+#define ACCEPTS          4
 #define BACKLOG          4096
 #define REQUEST_BYTES    8192 /* the longest request that may arrive in pieces */
 #define ANSWERS_AT_ONCE  512  /* answers that one write may carry */
