@@ -37,6 +37,9 @@ KNOWN = {
     "benchmarks/cpu-us-per-request": ("Max", "Max", "n2", "Server CPU per request (us)"),
 }
 
+# Counters that go up and down: of these the last value is published, of the others what they grew by.
+LEVELS = {"connections", "leases_out", "handles_live", "operations_in_flight"}
+
 
 class LoadError(Exception):
     """What went wrong, in words for the person who runs the benchmark."""
@@ -93,7 +96,8 @@ def run_generator(cpus, command, seconds):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         done = subprocess.run(
-            ["taskset", "-c", cpus, *command], capture_output=True, text=True, timeout=seconds + OVERTIME_S, check=False)
+            ["taskset", "-c", cpus, *command], capture_output=True, text=True, timeout=seconds + OVERTIME_S,
+            check=False)
     except FileNotFoundError as error:
         raise LoadError(f"{error.filename} is not installed") from error
     except subprocess.TimeoutExpired as error:
@@ -155,7 +159,8 @@ def _server_values(before, after, requests):
     for report, sign in ((after, 1), (before, -1)):
         for channel in report["channels"]:
             for name, value in channel["counters"].items():
-                sums[name] = sums.get(name, 0) + sign * value
+                if sign > 0 or name not in LEVELS:
+                    sums[name] = sums.get(name, 0) + sign * value
     values.update({f"transport/{name}": value for name, value in sums.items()})
     return values
 
@@ -164,7 +169,8 @@ def _print_statistics(values):
     now = datetime.datetime.now(datetime.timezone.utc).isoformat()
     metadata, measurements = [], []
     for name, value in values.items():
-        aggregate, reduce, form, description = KNOWN.get(name, ("Max", "Sum", "n0", f"Channels: {name.split('/', 1)[1]}"))
+        counter = ("Max", "Sum", "n0", f"Channels: {name.split('/', 1)[1]}")
+        aggregate, reduce, form, description = KNOWN.get(name, counter)
         metadata.append({"Source": "MegaPipe", "Name": name, "Aggregate": aggregate, "Reduce": reduce, "Format": form,
                          "ShortDescription": description, "LongDescription": description})
         measurements.append({"Name": name, "Timestamp": now, "Value": value})

@@ -43,9 +43,9 @@ def ablation(rows, folder):
 
 
 def gains(rows, by_cpu):
-    """Table 3: for each (server cores, message bytes, baseline, variant, transactions) the median gain in %, taken round by
-    round, with its range. By CPU: transactions per second of server CPU time; otherwise transactions per second, without
-    the rows in which the generator was the limit or used the server's CPUs."""
+    """Table 3: for each (server cores, message bytes, baseline, variant, transactions) the median gain in %, taken
+    round by round, with its range. By CPU: transactions per second of server CPU time; otherwise transactions per
+    second, without the rows in which the generator was the limit or used the server's CPUs."""
     rate = {}
     for row in rows:
         if by_cpu or not (row.get("generator_bound") or row.get("generator_shares_cpus")):
@@ -106,7 +106,8 @@ def _ratio_plot(report, key, title, path):
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_title(title.format(first=first) + ("\nhollow: the generator was the bottleneck" if hollow else ""), fontsize=10)
+    remark = "\nhollow: the generator was the bottleneck" if hollow else ""
+    axes.set_title(title.format(first=first) + remark, fontsize=10)
     axes.set_xlabel(f"median and range of {report['rounds']} interleaved rounds")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     _save(figure, path)
@@ -133,7 +134,8 @@ def _curves(axes, rows, axis, value, scale=1.0):
         colour = COLOURS[number % len(COLOURS)]
         axes.plot(xs, [y * scale for y in middle], marker=MARKERS[number % len(MARKERS)], color=colour, markersize=4,
                   linestyle="--" if variant in BASELINES else "-", label=variant)
-        axes.fill_between(xs, [y * scale for y in low], [y * scale for y in high], color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(
+            xs, [y * scale for y in low], [y * scale for y in high], color=colour, alpha=0.15, linewidth=0)
     ticks = sorted({row[axis] for row in rows})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{x:,}" for x in ticks])
@@ -148,7 +150,8 @@ def _by_transactions(rows, server_cores, message_bytes, folder):
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(14, 4))
     _curves(left, rows, "transactions_per_connection", "rps", 1e-3)
     unsaturated = any(row.get("generator_bound") or row.get("generator_shares_cpus") for row in rows)
-    left.set_ylabel("thousand transactions a second" + ("\n(the generator was the limit in some rows)" if unsaturated else ""))
+    remark = "\n(the generator was the limit in some rows)" if unsaturated else ""
+    left.set_ylabel("thousand transactions a second" + remark)
     left.legend(frameon=False, fontsize=8)
     _curves(middle, rows, "transactions_per_connection", "server_cpu_us_per_request")
     middle.set_ylabel("server CPU, µs a transaction")
@@ -167,7 +170,7 @@ def _by_transactions(rows, server_cores, message_bytes, folder):
                 right.plot([x, x], found[1:], color="0.2", linewidth=0.8)
     right.axhline(0, color="0.4", linewidth=1)
     right.set_xticks(range(len(transactions)), transactions)
-    right.set_ylabel(f"more transactions per CPU time than {baseline}, %")
+    right.set_ylabel(f"transactions per CPU time,\n% over {baseline}")
     for axes in (left, middle, right):
         axes.set_xlabel("transactions per connection")
     figure.suptitle(f"{server_cores} server core{'s' if server_cores > 1 else ''}, {message_bytes} B messages; "

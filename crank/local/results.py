@@ -10,6 +10,9 @@ from .rounds import FOREIGN_BUSY
 # From here on the memory of a connection stands out from that of the process.
 MANY_CONNECTIONS = 1000
 
+COLUMNS = ["scenario", "target", "CPU µs/request", "ratio", "requests/s", "ratio", "p50 ms", "p99 ms", "peak MiB",
+           "remarks"]
+
 
 def summarize(scenario):
     """Adds medians, ranges and ratios (round by round, to the first target) to a scenario's results."""
@@ -72,8 +75,7 @@ def markdown(report):
              f"{report['rounds']} interleaved rounds of {report['seconds']} s; server on CPU {report['serverCpus']}, "
              f"load on CPU {report['loadCpus']}. Median [min–max]; ratios are taken round by round.", "",
              f"Repeat with: `{report['command']}`", "",
-             "| scenario | target | CPU µs/request | ratio | requests/s | ratio | p50 ms | p99 ms | peak MiB | remarks |",
-             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+             "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for scenario in report["scenarios"]:
         for i, target in enumerate(scenario["targets"]):
             s = target["summary"]

@@ -47,8 +47,8 @@ class Scenario:
         for index, target in enumerate(targets):
             port = options.base_port + index * PORTS_PER_TARGET
             variables = {
-                "duration": options.seconds, "warmup": 0, "serverCpus": options.server_cpus, "loadCpus": options.load_cpus,
-                **options.variables, "serverPort": port, "h2cPort": port + 1}
+                "duration": options.seconds, "warmup": 0, "serverCpus": options.server_cpus,
+                "loadCpus": options.load_cpus, **options.variables, "serverPort": port, "h2cPort": port + 1}
             jobs = {} if target.command else {"application": target.name}
             jobs = conf.resolve(config, name, options.profiles, variables, jobs)
             if not target.fits(jobs["load"]):
@@ -58,7 +58,8 @@ class Scenario:
         if not self._runs:
             raise RunError("no target can serve this scenario")
         self.settings = {
-            key: value for key, value in self._runs[0][2].variables.items() if not key.endswith(("Port", "Cpus", "Address"))}
+            key: value for key, value in self._runs[0][2].variables.items()
+            if not key.endswith(("Port", "Cpus", "Address"))}
 
     def measure(self):
         """Rounds of visits; gives the result of each target, first target first."""
@@ -124,8 +125,10 @@ class Scenario:
         server_busy = used / seconds / len(cpus)
         generator_busy = values["load/cpu"] / 100 / len(conf.cpus(self._options.load_cpus))
         return {
-            "requests": requests, "seconds": seconds, "rps": values["http/rps/mean"], "cpuUsPerRequest": used * 1e6 / requests,
-            "latencyMs": {key.rsplit("/", 1)[1]: value for key, value in values.items() if key.startswith("http/latency/")},
+            "requests": requests, "seconds": seconds, "rps": values["http/rps/mean"],
+            "cpuUsPerRequest": used * 1e6 / requests,
+            "latencyMs": {key.rsplit("/", 1)[1]: value for key, value in values.items()
+                          if key.startswith("http/latency/")},
             "badResponses": values["http/requests/badresponses"], "errors": values["http/requests/errors"],
             "throughputMBs": values.get("http/throughput"), "firstRequestMs": values.get("http/firstrequest"),
             "peakBytes": peak.bytes, "serverBusy": server_busy, "generatorBusy": generator_busy,

@@ -1,4 +1,4 @@
-# A server under test: started in a folder laid out as crank's agent lays it out, watched through /proc, ended by its id.
+# A server under test: started in a folder as crank's agent lays it out, watched through /proc, ended by its id.
 import json
 import os
 import shlex
@@ -81,7 +81,8 @@ class Server:
             if self._process.poll() is not None:
                 raise FatalRunError(f"{self.name} ended at start; its output:\n{self.log_tail()}")
             if time.monotonic() > end:
-                raise FatalRunError(f"{self.name} did not start within {START_TIMEOUT_S} s; its output:\n{self.log_tail()}")
+                raise FatalRunError(
+                    f"{self.name} did not start within {START_TIMEOUT_S} s; its output:\n{self.log_tail()}")
             time.sleep(0.05)
         if self.status_url is None:
             return
@@ -103,7 +104,8 @@ class Server:
             with urllib.request.urlopen(self.status_url, timeout=START_TIMEOUT_S, context=context) as answer:
                 return json.load(answer)
         except (OSError, ValueError) as error:
-            raise FatalRunError(f"{self.name}: {self.status_url} does not say which transport serves: {error}") from error
+            raise FatalRunError(
+                f"{self.name}: {self.status_url} does not say which transport serves: {error}") from error
 
     def cpu_seconds(self):
         """User and system time of the whole process, ended threads included."""

@@ -10,7 +10,7 @@ internal sealed record UploadResult(long Bytes, string? Sha256);
 
 /// <summary>What serves, as /transport reports it.</summary>
 /// <param name="Requested">The --transport value.</param>
-/// <param name="Transport">What really serves: megapipe, sockets, sockets-inline, or none before the first bind.</param>
+/// <param name="Transport">What really serves: megapipe, sockets, sockets-inline; none before the first bind.</param>
 /// <param name="FallbackReason">Why it is not the requested one; otherwise null.</param>
 /// <param name="ConnectionType">The type behind this very connection: evidence that is nobody's claim.</param>
 /// <param name="ProcessId">The serving process; a second server on the same port shows here.</param>
@@ -26,8 +26,8 @@ internal sealed record UploadResult(long Bytes, string? Sha256);
 internal sealed record TransportReport(
     string Requested, string Transport, string? FallbackReason, string? ConnectionType, int ProcessId,
     double CpuSeconds, long WorkingSetBytes, int Processors, string Framework, string System,
-    IReadOnlyList<string> Endpoints, IReadOnlyDictionary<string, string> Options, IReadOnlyList<MegaPipeFeatureStatus> Features,
-    IReadOnlyList<MegaPipeChannelStatus> Channels);
+    IReadOnlyList<string> Endpoints, IReadOnlyDictionary<string, string> Options,
+    IReadOnlyList<MegaPipeFeatureStatus> Features, IReadOnlyList<MegaPipeChannelStatus> Channels);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(JsonMessage))]

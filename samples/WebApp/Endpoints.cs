@@ -87,7 +87,7 @@ internal static class Endpoints
     private static string[] Split(string? list) =>
         (list ?? "").Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
 
-    /// <summary>The hosts of the URLs, without those that another one covers: they would clash on the added port.</summary>
+    /// <summary>The hosts of the URLs, without those that another one covers: they would clash.</summary>
     private static string[] GetHosts(string[] urls)
     {
         string[] hosts = urls.Select(BindingAddress.Parse)
@@ -102,7 +102,8 @@ internal static class Endpoints
 
         if (hosts.Contains("localhost", StringComparer.OrdinalIgnoreCase))
         {
-            hosts = [.. hosts.Where(host => !IPAddress.TryParse(host, out IPAddress? address) || !IPAddress.IsLoopback(address))];
+            hosts = [.. hosts.Where(
+                host => !IPAddress.TryParse(host, out IPAddress? address) || !IPAddress.IsLoopback(address))];
         }
 
         return hosts.Length == 0 ? ["localhost"] : hosts;
@@ -111,7 +112,8 @@ internal static class Endpoints
     // Kestrel binds every address for a host name that is neither "localhost" nor an address.
     private static bool IsWildcard(string host) =>
         !host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
-        && (!IPAddress.TryParse(host, out IPAddress? address) || address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any));
+        && (!IPAddress.TryParse(host, out IPAddress? address)
+            || address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any));
 
     private static X509Certificate2 CreateCertificate()
     {
@@ -124,7 +126,8 @@ internal static class Endpoints
         names.AddIpAddress(IPAddress.IPv6Loopback);
         request.CertificateExtensions.Add(names.Build());
         request.CertificateExtensions.Add(new X509BasicConstraintsExtension(false, false, 0, critical: true));
-        request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature, critical: true));
+        request.CertificateExtensions.Add(
+            new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature, critical: true));
         request.CertificateExtensions.Add(
             new X509EnhancedKeyUsageExtension([new Oid("1.3.6.1.5.5.7.3.1", "TLS server")], critical: false));
         DateTimeOffset now = DateTimeOffset.UtcNow;

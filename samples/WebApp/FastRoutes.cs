@@ -7,8 +7,8 @@ namespace WebApp;
 internal static class FastRoutes
 {
     private static readonly byte[] s_plaintext = "Hello, World!"u8.ToArray();
-    private static readonly int s_jsonLength =
-        JsonSerializer.SerializeToUtf8Bytes(new JsonMessage("Hello, World!"), AppJsonContext.Default.JsonMessage).Length;
+    private static readonly int s_jsonLength = JsonSerializer.SerializeToUtf8Bytes(
+        new JsonMessage("Hello, World!"), AppJsonContext.Default.JsonMessage).Length;
 
     [ThreadStatic]
     private static Utf8JsonWriter? t_jsonWriter;

@@ -48,25 +48,23 @@ builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = Tim
 builder.Services.AddSingleton(arguments);
 builder.Services.AddSingleton<TransportReporter>();
 
-await using WebApplication app = builder.Build();
-
-Endpoints.AddPorts(app, arguments);
-FastRoutes.Use(app);
-app.UseRouting();
-app.UseWebSockets();
-Routes.Map(app);
-WebSocketRoute.Map(app);
-StatusRoutes.Map(app);
-
 try
 {
+    await using WebApplication app = builder.Build();
+    Endpoints.AddPorts(app, arguments);
+    FastRoutes.Use(app);
+    app.UseRouting();
+    app.UseWebSockets();
+    Routes.Map(app);
+    WebSocketRoute.Map(app);
+    StatusRoutes.Map(app);
     await app.RunAsync();
     return 0;
 }
 catch (Exception exception) when (exception is IOException or SocketException or FormatException
     or InvalidOperationException or Microsoft.Extensions.Options.OptionsValidationException)
 {
-    // Address in use, a wrong URL, a wrong option: the host has logged the stack; the last line says what to change.
+    // Address in use, a wrong URL, a wrong option: the last line says what to change.
     Console.Error.WriteLine($"WebApp: {exception.Message}");
     return 1;
 }

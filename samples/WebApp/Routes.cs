@@ -58,7 +58,7 @@ internal static class Routes
         }
     }
 
-    /// <summary>Counts a body and hashes it; <c>?sha256=false</c> only counts, so that the transport is what is measured.</summary>
+    /// <summary>Counts and hashes a body; <c>?sha256=false</c> only counts, to measure the transport.</summary>
     private static async Task Upload(HttpContext context)
     {
         bool withHash = context.Request.Query["sha256"] != "false";
@@ -86,7 +86,8 @@ internal static class Routes
 
         string? sha256 = hash is null ? null : Convert.ToHexStringLower(hash.GetHashAndReset());
         await context.Response.WriteAsJsonAsync(
-            new UploadResult(bytes, sha256), AppJsonContext.Default.UploadResult, cancellationToken: context.RequestAborted);
+            new UploadResult(bytes, sha256), AppJsonContext.Default.UploadResult,
+            cancellationToken: context.RequestAborted);
     }
 
     private static async Task Echo(HttpContext context)
@@ -152,7 +153,8 @@ internal static class Routes
     }
 
     private static bool TryGetNumber(HttpContext context, string name, long max, out long value) =>
-        long.TryParse((string?)context.Request.RouteValues[name], NumberStyles.None, CultureInfo.InvariantCulture, out value)
+        long.TryParse(
+            (string?)context.Request.RouteValues[name], NumberStyles.None, CultureInfo.InvariantCulture, out value)
         && value <= max;
 
     private static Task Text(HttpContext context, string text)

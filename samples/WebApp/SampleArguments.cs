@@ -19,7 +19,7 @@ internal sealed record SampleArguments(
 
           --transport megapipe|sockets|sockets-inline   what serves connections (default megapipe)
           --urls http://localhost:5000                  where to listen; several with ';'
-          --https-port N                                also serve TLS on N (certificate made at start if none is configured)
+          --https-port N                                also serve TLS on N (makes a certificate if none is configured)
           --h2c-port N                                  also serve cleartext HTTP/2 on N
           --SECTION:KEY VALUE                           any configuration value, e.g. --MegaPipe:Channels 2
           --help                                        this text
@@ -74,7 +74,7 @@ internal sealed record SampleArguments(
         return true;
     }
 
-    /// <summary>Reads the sample's values from configuration, where command line and environment have been merged.</summary>
+    /// <summary>Reads the sample's values from configuration: command line and environment, merged.</summary>
     public static bool TryResolve(IConfiguration configuration, out SampleArguments arguments, out string? error)
     {
         arguments = new SampleArguments();
@@ -114,7 +114,8 @@ internal sealed record SampleArguments(
             return true;
         }
 
-        if (!int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value) || value is < 1 or > 65_535)
+        if (!int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value)
+            || value is < 1 or > 65_535)
         {
             error = $"WebApp: --{key} '{text}' is not a port from 1 to 65535.";
             return false;

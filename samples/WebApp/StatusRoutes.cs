@@ -40,7 +40,8 @@ internal static class StatusRoutes
             <!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
             <title>MegaPipe for Kestrel</title>
             <style>
-            :root { color-scheme: light dark } body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem }
+            :root { color-scheme: light dark }
+            body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem }
             h1 { font-size: 1.4rem } td { padding: .1rem 1rem .1rem 0; vertical-align: top } code { font-size: .95em }
             .warn { border-left: 4px solid #c60; padding-left: .8rem }
             </style>
@@ -57,7 +58,8 @@ internal static class StatusRoutes
         html.Append("<table>");
         foreach ((string path, string says) in s_links)
         {
-            html.Append(CultureInfo.InvariantCulture, $"<tr><td><a href=\"{path}\"><code>{path}</code></a><td>{Encode(says)}");
+            html.Append(
+                CultureInfo.InvariantCulture, $"<tr><td><a href=\"{path}\"><code>{path}</code></a><td>{Encode(says)}");
         }
 
         html.Append("<tr><td><code>POST /upload</code><td>counts and hashes the body");

@@ -28,14 +28,16 @@ internal static class WebSocketRoute
         {
             while (true)
             {
-                ValueWebSocketReceiveResult received = await socket.ReceiveAsync(buffer.AsMemory(), context.RequestAborted);
+                ValueWebSocketReceiveResult received =
+                    await socket.ReceiveAsync(buffer.AsMemory(), context.RequestAborted);
                 if (received.MessageType == WebSocketMessageType.Close)
                 {
                     break;
                 }
 
                 await socket.SendAsync(
-                    buffer.AsMemory(0, received.Count), received.MessageType, received.EndOfMessage, context.RequestAborted);
+                    buffer.AsMemory(0, received.Count), received.MessageType, received.EndOfMessage,
+                    context.RequestAborted);
             }
 
             if (socket.State == WebSocketState.CloseReceived)

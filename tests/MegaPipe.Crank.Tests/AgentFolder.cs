@@ -56,7 +56,8 @@ public sealed class AgentFolder : IDisposable
         await RunAsync("cc", $"-O2 -o {System.IO.Path.Combine(folder, "ws-load")} {source}");
         await RunAsync("make", "-C native -s build/bench/mp-load");
         File.CreateSymbolicLink(
-            System.IO.Path.Combine(folder, "mp-load"), System.IO.Path.Combine(Repository.Root, "native/build/bench/mp-load"));
+            System.IO.Path.Combine(folder, "mp-load"),
+            System.IO.Path.Combine(Repository.Root, "native/build/bench/mp-load"));
     }
 
     private static async Task RunAsync(string tool, string arguments)
@@ -70,10 +71,12 @@ public sealed class AgentFolder : IDisposable
     {
         int port = GetFreePort();
         using RunProcess app = RunProcess.Start(
-            Executable("app/WebApp"), $"--transport megapipe --urls http://127.0.0.1:{port}", Path, "Application started.");
+            Executable("app/WebApp"), $"--transport megapipe --urls http://127.0.0.1:{port}", Path,
+            "Application started.");
         await app.WaitUntilReadyAsync(s_startLimit);
         using HttpClient client = new();
-        using JsonDocument report = JsonDocument.Parse(await client.GetStringAsync($"http://127.0.0.1:{port}/transport"));
+        string text = await client.GetStringAsync($"http://127.0.0.1:{port}/transport");
+        using JsonDocument report = JsonDocument.Parse(text);
         return (report.RootElement.GetProperty("transport").GetString()!,
             report.RootElement.GetProperty("fallbackReason").GetString() ?? "no reason given");
     }

@@ -7,8 +7,9 @@ namespace MegaPipe.Crank.Tests;
 
 /// <summary>A process to start, with every template filled.</summary>
 internal sealed record ResolvedJob(
-    string Name, string Executable, string Arguments, string ReadyStateText, IReadOnlyDictionary<string, string> Sources,
-    IReadOnlyDictionary<string, string> Variables, IReadOnlyList<string> Endpoints);
+    string Name, string Executable, string Arguments, string ReadyStateText,
+    IReadOnlyDictionary<string, string> Sources, IReadOnlyDictionary<string, string> Variables,
+    IReadOnlyList<string> Endpoints);
 
 internal sealed partial class CrankConfiguration
 {
@@ -48,7 +49,8 @@ internal sealed partial class CrankConfiguration
 
     /// <summary>One service of a scenario, resolved as crank's controller does.</summary>
     public ResolvedJob Resolve(
-        string scenario, string service, string[] profiles, IReadOnlyDictionary<string, string> overrides, string? job = null)
+        string scenario, string service, string[] profiles, IReadOnlyDictionary<string, string> overrides,
+        string? job = null)
     {
         YamlNode patch = Section("scenarios")[scenario][service];
         string jobName = job ?? Text(patch["job"]);
@@ -84,7 +86,9 @@ internal sealed partial class CrankConfiguration
             ((YamlMappingNode)merged["sources"]).Children.ToDictionary(
                 pair => Text(pair.Key), pair => Text(pair.Value["localFolder"])),
             filled,
-            Get(merged, "endpoints") is YamlSequenceNode list ? [.. list.Select(node => Fill(Text(node), filled, where))] : []);
+            Get(merged, "endpoints") is YamlSequenceNode list
+                ? [.. list.Select(node => Fill(Text(node), filled, where))]
+                : []);
     }
 
     private static void AddAll(Dictionary<string, string> variables, YamlNode? node)

@@ -14,13 +14,17 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
     {
         string results = Path.Combine(folder.Path, "results");
         (int exitCode, string text) = await RunAsync(
-            FreePortPair(), $"--scenario json --rounds 2 --warmup-visits 0 --target sockets --target sockets-inline --output {results}");
+            FreePortPair(),
+            "--scenario json --rounds 2 --warmup-visits 0 --target sockets --target sockets-inline "
+            + $"--output {results}");
         // 3: on one CPU, or a busy machine, the generator may be the bottleneck; what is written is the same.
         Assert.True(exitCode is 0 or 3, text);
 
-        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(results, "results.json")));
+        using JsonDocument report = JsonDocument.Parse(
+            await File.ReadAllTextAsync(Path.Combine(results, "results.json")));
         JsonElement targets = report.RootElement.GetProperty("scenarios")[0].GetProperty("targets");
-        Assert.Equal(["sockets", "sockets-inline"], targets.EnumerateArray().Select(t => t.GetProperty("name").GetString()));
+        Assert.Equal(
+            ["sockets", "sockets-inline"], targets.EnumerateArray().Select(t => t.GetProperty("name").GetString()));
         Assert.All(targets.EnumerateArray(), target => Assert.Equal(2, target.GetProperty("rounds").GetArrayLength()));
         Assert.Equal(1, targets[0].GetProperty("summary").GetProperty("cpuRatio").GetProperty("median").GetDouble());
 
@@ -39,7 +43,8 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
             }
         }
 
-        Assert.Contains("| json | sockets |", await File.ReadAllTextAsync(Path.Combine(results, "results.md")), StringComparison.Ordinal);
+        string table = await File.ReadAllTextAsync(Path.Combine(results, "results.md"));
+        Assert.Contains("| json | sockets |", table, StringComparison.Ordinal);
     }
 
     [RunLocalFact]
@@ -59,7 +64,8 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
         string results = Path.Combine(folder.Path, "faulty");
         (int exitCode, string text) = await RunAsync(
             FreePortPair(),
-            $"--scenario json --rounds 1 --warmup-visits 0 --target sockets --variable path=/nothing-here --output {results}");
+            "--scenario json --rounds 1 --warmup-visits 0 --target sockets --variable path=/nothing-here "
+            + $"--output {results}");
         Assert.Equal(3, exitCode);
         Assert.Contains("FAULTS", text, StringComparison.Ordinal);
     }
@@ -79,7 +85,8 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
         string cpu = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
         using RunProcess process = RunProcess.Start(
             Path.Combine(Repository.Crank, "run-local"),
-            $"--no-build --artifacts {folder.Artifacts} --base-port {port} --server-cpus {cpu} --load-cpus {cpu} {arguments}",
+            $"--no-build --artifacts {folder.Artifacts} --base-port {port} --server-cpus {cpu} --load-cpus {cpu} "
+            + arguments,
             folder.Path);
         int exitCode = await process.WaitForExitAsync(s_limit);
         return (exitCode, process.Output);

@@ -38,7 +38,8 @@ public sealed class ScenarioTests(AgentFolder folder, ITestOutputHelper output) 
     [InlineData("/nothing-here")]
     public async Task LoadJob_NotFoundAnswers_AreCountedAsBad(string path)
     {
-        Dictionary<string, JsonElement> values = await RunScenarioAsync("json", "sockets", ("path", path), expectBad: true);
+        Dictionary<string, JsonElement> values =
+            await RunScenarioAsync("json", "sockets", ("path", path), expectBad: true);
         Assert.Equal(values["http/requests"].GetInt64(), values["http/requests/badresponses"].GetInt64());
     }
 
@@ -55,8 +56,8 @@ public sealed class ScenarioTests(AgentFolder folder, ITestOutputHelper output) 
     }
 
     public static TheoryData<string> ScenariosOf(string load) =>
-        [.. s_configuration.Scenarios.Where(
-            scenario => CrankConfiguration.Text(s_configuration.Section("scenarios")[scenario]["load"]["job"]) == load)];
+        [.. s_configuration.Scenarios.Where(scenario =>
+            CrankConfiguration.Text(s_configuration.Section("scenarios")[scenario]["load"]["job"]) == load)];
 
     private static Dictionary<string, string> Variables(int port, int h2cPort, string connections) => new()
     {
@@ -75,11 +76,11 @@ public sealed class ScenarioTests(AgentFolder folder, ITestOutputHelper output) 
     {
         if (job is null)
         {
-            // The scenario's own job, unless this kernel has no io_uring: then what serves there is stock Sockets, and a
-            // load job rightly refuses to call it MegaPipe.
+            // The scenario's own job, unless this kernel has no io_uring: then stock Sockets serves there, and a load
+            // job rightly refuses to call it MegaPipe.
             (string transport, string reason) = await folder.GetMegaPipeAsync();
             job = transport == "megapipe" ? "megapipe" : "sockets";
-            output.WriteLine($"application job: {job}{(job == "sockets" ? $" ({transport} serves for megapipe: {reason})" : "")}");
+            output.WriteLine($"application job: {job} ({transport} serves for megapipe; {reason})");
         }
 
         int port = AgentFolder.GetFreePort(), h2cPort = AgentFolder.GetFreePort();

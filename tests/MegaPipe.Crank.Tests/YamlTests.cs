@@ -6,17 +6,19 @@ namespace MegaPipe.Crank.Tests;
 
 public sealed class YamlTests
 {
-    // Top-level keys, and keys of a job, of the controller's version of June 2026 that these files may use. Crank ignores
-    // every other key without a word.
+    // Top-level keys, and keys of a job, of the controller's version of June 2026 that these files may use. Crank
+    // ignores every other key without a word.
     private static readonly string[] s_rootKeys =
-        ["variables", "jobs", "scenarios", "profiles", "scripts", "counters", "results", "onResultsCreating", "commands"];
+    [
+        "variables", "jobs", "scenarios", "profiles", "scripts", "counters", "results", "onResultsCreating", "commands",
+    ];
 
     private static readonly string[] s_jobKeys =
     [
-        "sources", "project", "executable", "arguments", "readyStateText", "isConsoleApp", "waitForExit", "variables", "options",
-        "environmentVariables", "onConfigure", "framework", "channel", "sdkVersion", "runtimeVersion", "aspNetCoreVersion",
-        "selfContained", "noBuild", "buildArguments", "timeout", "startTimeout", "cpuSet", "memoryLimitInBytes", "endpoints",
-        "beforeScript", "afterScript", "stoppingScript", "port", "collectDependencies",
+        "sources", "project", "executable", "arguments", "readyStateText", "isConsoleApp", "waitForExit", "variables",
+        "options", "environmentVariables", "onConfigure", "framework", "channel", "sdkVersion", "runtimeVersion",
+        "aspNetCoreVersion", "selfContained", "noBuild", "buildArguments", "timeout", "startTimeout", "cpuSet",
+        "memoryLimitInBytes", "endpoints", "beforeScript", "afterScript", "stoppingScript", "port",
     ];
 
     private static readonly string[] s_serviceKeys = [.. s_jobKeys, "job", "agent"];
@@ -61,9 +63,28 @@ public sealed class YamlTests
     {
         // Crank merges files: a job that two of them name becomes a mixture of both, and lists in it are appended.
         string[] names = [.. Repository.YamlFiles.SelectMany(file => CrankConfiguration.LoadFile(file).Children)
+            .Where(section => section.Value is YamlMappingNode)
             .SelectMany(section => CrankConfiguration.Names((YamlMappingNode)section.Value)
                 .Select(name => $"{section.Key}/{name}"))];
         Assert.Equal(names.Length, names.Distinct().Count());
+    }
+
+    [Fact]
+    public void Counters_AreInstrumentsOfTheMeterAndHaveAResult()
+    {
+        string folder = Path.Combine(Repository.Root, "src/MegaPipe.Kestrel/Internal/Diagnostics");
+        string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cs").Select(File.ReadAllText));
+        string[] results = [.. ((YamlSequenceNode)_configuration.Root["results"]).Select(
+            result => CrankConfiguration.Text(result["measurement"]))];
+        foreach (YamlNode provider in (YamlSequenceNode)_configuration.Root["counters"])
+        {
+            Assert.Contains($"\"{CrankConfiguration.Text(provider["provider"])}\"", sources, StringComparison.Ordinal);
+            foreach (YamlNode counter in (YamlSequenceNode)provider["values"])
+            {
+                Assert.Contains($"\"{CrankConfiguration.Text(counter["name"])}\"", sources, StringComparison.Ordinal);
+                Assert.Contains(CrankConfiguration.Text(counter["measurement"]), results);
+            }
+        }
     }
 
     [Fact]
@@ -88,7 +109,9 @@ public sealed class YamlTests
                 if (key is YamlScalarNode name && s_versionKeys.Contains(name.Value))
                 {
                     ScalarStyle style = Assert.IsType<YamlScalarNode>(value).Style;
-                    Assert.True(style is ScalarStyle.DoubleQuoted or ScalarStyle.SingleQuoted, $"{name.Value}: 10.0 is a number");
+                    Assert.True(
+                        style is ScalarStyle.DoubleQuoted or ScalarStyle.SingleQuoted,
+                        $"{name.Value}: 10.0 is a number");
                 }
             }
         }
@@ -121,7 +144,8 @@ public sealed class YamlTests
         Assert.Equal(["megapipe", "sockets", "sockets-inline"], applications.Select(job => job.Name));
         foreach ((string name, YamlMappingNode job) in applications)
         {
-            Assert.Contains($"--transport {name} ", CrankConfiguration.Text(job["arguments"]), StringComparison.Ordinal);
+            string arguments = CrankConfiguration.Text(job["arguments"]);
+            Assert.Contains($"--transport {name} ", arguments, StringComparison.Ordinal);
             // That the app prints it is what every scenario test waits for.
             Assert.Equal("Application started.", CrankConfiguration.Text(job["readyStateText"]));
         }
