@@ -31,6 +31,9 @@ public sealed class HostSetup
 
     public Action<WebApplication>? App { get; set; }
 
+    /// <summary>Keeps only warnings and errors.</summary>
+    public bool QuietLogs { get; set; }
+
     public TimeSpan ShutdownTimeout { get; set; } = TimeSpan.FromSeconds(20);
 }
 
@@ -74,7 +77,7 @@ public sealed class HostHarness : IAsyncDisposable
         LogCapture logs = new();
         TrackingMemoryPoolFactory memory = new();
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new());
-        builder.Logging.SetMinimumLevel(LogLevel.Trace).AddProvider(logs);
+        builder.Logging.SetMinimumLevel(setup.QuietLogs ? LogLevel.Warning : LogLevel.Trace).AddProvider(logs);
         builder.WebHost.UseKestrelCore();
         builder.WebHost.UseTransport(kind, setup.Transport);
         setup.Services?.Invoke(builder.Services);
