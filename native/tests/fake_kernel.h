@@ -1,0 +1,150 @@
+/* A simulated kernel behind ring.h and os.h: seeded, single-threaded, and as unkind as the real one may be. It
+ * reorders, shortens, delays, fails and overflows, and it checks that memory it owns is left alone until it gives it
+ * back. Where it is unsure what Linux would do, it does either. */
+#ifndef MP_FAKE_KERNEL_H
+#define MP_FAKE_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "ring.h"
+
+#define FAKE_NONE UINT32_MAX
+#define FAKE_INBOX_BYTES 4096u
+#define FAKE_BACKLOG 64u
+
+/* How often, per mille. */
+struct fake_chances {
+	uint16_t defer;         /* a request makes no progress now */
+	uint16_t shorten;       /* fewer bytes than possible */
+	uint16_t end_multishot; /* a multishot receive ends after a piece of data */
+	uint16_t refuse;        /* enter takes nothing: EAGAIN */
+	uint16_t partial;       /* enter takes some */
+	uint16_t interrupt;     /* a signal ends a wait */
+	uint16_t running;       /* a cancel comes too late: EALREADY */
+	uint16_t fault;         /* EINTR of a transfer */
+	uint16_t reset;         /* a connection breaks under a transfer */
+	uint16_t abort;         /* ECONNABORTED of an accept */
+	uint16_t late_install;  /* an fd install that does not complete at once */
+};
+
+struct fake_file {
+	enum { FAKE_FREE, FAKE_STREAM, FAKE_LISTENER, FAKE_EVENTFD, FAKE_RING } kind;
+	bool socket; /* a pipe otherwise */
+	bool nonblock;
+	bool ended;     /* no more bytes will come */
+	bool broken;    /* ... because of a reset */
+	bool shut_write;
+	bool connected;
+	uint32_t references;
+	uint32_t peer;
+	uint16_t port;      /* this end's */
+	uint16_t peer_port; /* the other's */
+	uint32_t head, count;
+	uint8_t inbox[FAKE_INBOX_BYTES];
+	uint32_t backlog[FAKE_BACKLOG];
+	uint32_t backlog_count;
+	uint64_t counter;
+	struct fake_ring *ring;
+};
+
+struct fake_ring {
+	struct mp_ring *ring;
+	_Atomic uint32_t sq_head, sq_tail, sq_flags, cq_head, cq_tail;
+	uint32_t *fixed; /* file numbers */
+	uint32_t fixed_count;
+	struct io_uring_buf_ring *group;
+	uint32_t group_entries;
+	uint16_t group_head, group_seen;
+	uint8_t *group_owned; /* per buffer: the kernel's */
+	struct io_uring_cqe *overflow;
+	uint32_t overflow_count, overflow_room;
+};
+
+struct fake_request {
+	bool live;
+	bool running; /* cannot be cancelled any more */
+	struct io_uring_sqe sqe;
+	struct fake_ring *ring;
+	uint32_t file;
+	uint32_t done, bytes;
+	struct iovec *vectors;
+	uint32_t vector_count;
+	uint64_t checksum;
+};
+
+/* Begins and ends a simulation; the end checks that nothing is left. */
+void fake_begin(uint64_t seed, const struct fake_chances *chances);
+void fake_end(void);
+extern struct fake_chances fake_chances;
+extern uint64_t fake_random;
+extern uint32_t fake_fd_limit; /* fds of the process at a time */
+/* Completion queues get at most this many entries: 0 for what is asked. */
+extern uint32_t fake_cq_entries;
+
+/* The next `count` requests of `opcode` fail with `error` when they are tried. */
+void fake_fail(uint8_t opcode, int32_t error, uint32_t count);
+/* The next enter answers `error` and takes nothing. */
+void fake_fail_enter(int32_t error, uint32_t count);
+/* Puts a completion that nobody asked for into the queue. */
+void fake_inject(struct mp_ring *ring, uint64_t user_data, int32_t result, uint32_t flags);
+/* Lets every request that can do so make progress, `rounds` times. */
+void fake_run(uint32_t rounds);
+
+/* fds of the library's process, for mp_register. */
+int32_t fake_listen(uint16_t port, bool nonblock);
+int32_t fake_pair(bool socket, bool nonblock, uint32_t *peer);
+uint32_t fake_fds_open(void);
+uint32_t fake_files_open(void);
+uint32_t fake_requests_live(void);
+
+/* Peers: the other ends, which belong to the test; file numbers. FAKE_NONE: refused, or nobody there. */
+uint32_t fake_peer_connect(uint16_t port, uint16_t from_port);
+uint32_t fake_peer_accept(uint16_t port, uint16_t *from_port);
+uint32_t fake_peer_send(uint32_t peer, const uint8_t *data, uint32_t bytes);
+/* Bytes taken; 0: nothing there; -1: end of stream; -2: reset. */
+int32_t fake_peer_receive(uint32_t peer, uint8_t *data, uint32_t bytes);
+void fake_peer_shutdown(uint32_t peer);
+void fake_peer_reset(uint32_t peer);
+void fake_peer_close(uint32_t peer);
+bool fake_peer_gone(uint32_t peer);
+
+/* Between the parts of the fake. */
+_Noreturn void fake_broken(const char *rule, const char *file, int line);
+#define FAKE_RULE(rule) ((rule) ? (void)0 : fake_broken(#rule, __FILE__, __LINE__))
+bool fake_chance(uint16_t per_mille);
+uint32_t fake_below(uint32_t limit);
+
+struct fake_file *fake_file(uint32_t number);
+uint32_t fake_file_make(int kind);
+void fake_file_hold(uint32_t number);
+void fake_file_drop(uint32_t number);
+void fake_file_reset(uint32_t number);
+void fake_file_shutdown(uint32_t number, uint32_t how);
+/* Bytes moved, -EAGAIN when it must wait, or another error. 0: end of stream. */
+int32_t fake_file_read(uint32_t number, uint8_t *data, uint32_t bytes);
+int32_t fake_file_write(uint32_t number, const uint8_t *data, uint32_t bytes);
+/* poll(2)'s answer. */
+uint32_t fake_file_ready(uint32_t number);
+/* A connection to whoever listens on `port`: the client's file, -ECONNREFUSED or -EAGAIN (queue full). */
+int32_t fake_file_connect(uint32_t client, uint16_t port);
+/* The file number of `fd`, or FAKE_NONE. */
+uint32_t fake_fd_file(int32_t fd);
+int32_t fake_fd_make(uint32_t number);
+int32_t fake_fd_close(int32_t fd);
+
+void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe);
+void fake_requests_end(void);
+/* Nothing of an earlier simulation may change the next. */
+void fake_requests_begin(void);
+void fake_files_begin(void);
+bool fake_room(const struct fake_ring *ring);
+void fake_post(struct fake_ring *ring, uint64_t user_data, int32_t result, uint32_t flags);
+/* Takes a provided buffer: its number, or -ENOBUFS. */
+int32_t fake_buffer_take(struct fake_ring *ring, uint8_t **address, uint32_t *bytes);
+int32_t fake_fixed_make(struct fake_ring *ring, uint32_t number);
+/* The error that a test asked for, or 0. */
+int32_t fake_failure(uint8_t opcode);
+
+#endif
