@@ -181,7 +181,7 @@ void mp_destroy(struct mp_channel *channel)
 		int32_t count;
 
 		close_all(channel);
-		busy = channel->counters.handles_live || channel->counters.in_flight;
+		busy = channel->counters.handles_live || channel->counters.in_flight || channel->arrivals_refused;
 		count = mp_dispatch(channel, events, 64, busy ? DESTROY_ROUND_NS : 0);
 		if (count < 0 || (count == 0 && !busy))
 			break;

@@ -22,7 +22,9 @@ enum { MP_AWAKE, MP_SLEEPING, MP_WAKE_ASKED };
 
 struct mp_arrival {
 	uint64_t cookie;
+	int32_t fd; /* of a refused one: to be closed */
 	uint8_t used;
+	uint8_t refused; /* no handle was free, and no room to close the descriptor at once */
 	uint8_t inet;
 	uint8_t fixed;
 	uint8_t address_bytes;
@@ -69,6 +71,7 @@ struct mp_channel {
 	_Atomic uint32_t wake_state;
 	_Atomic uint64_t wakes;
 
+	uint32_t arrivals_refused; /* mailbox entries whose descriptors are still to be closed */
 	pthread_mutex_t mailbox_lock;
 	struct mp_arrival mailbox[MP_MAILBOX_ENTRIES];
 
@@ -169,5 +172,7 @@ void mp_close_retire(struct mp_channel *channel, struct mp_slot *slot, struct mp
 /* stage/transfer.c */
 bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
 bool mp_arrive_completed(struct mp_channel *channel, uint32_t entry, int32_t result, struct mp_event *event);
+/* Closes refused arrivals, as far as the queue has room. */
+void mp_arrive_settle(struct mp_channel *channel);
 
 #endif

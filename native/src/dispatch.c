@@ -202,6 +202,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 	uint32_t count, seen;
 
 	mp_read_feed(channel);
+	mp_arrive_settle(channel);
 	count = mp_owed_settle(channel, events, capacity);
 	count += reap(channel, events + count, capacity - count, &seen);
 	if (count > 0) {
@@ -212,7 +213,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		return 0;
 	/* Ends with an event, a wake-up, a signal or the deadline; completions that are no events go round again. */
 	for (uint32_t round = 0;; round++) {
-		bool owed = channel->owed_head != MP_NO_SLOT && timeout_ns != 0;
+		bool owed = (channel->owed_head != MP_NO_SLOT || channel->arrivals_refused) && timeout_ns != 0;
 		int32_t result = enter(channel, !owed ? timeout_ns : round ? OWED_RETRY_NS : 0);
 		bool woken = awake_again(channel);
 		/* A kernel that took requests hides the signal that ended its wait behind their number. */
@@ -221,6 +222,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN)
 			return result;
 		count = reap(channel, events, capacity, &seen);
+		mp_arrive_settle(channel);
 		count += mp_owed_settle(channel, events + count, capacity - count);
 		if (count > 0 || woken || timeout_ns == 0 || result == -EINTR || (waited && !seen) ||
 		    (result == -ETIME && !owed))

@@ -19,6 +19,7 @@ static uint32_t post(struct mp_channel *target, const struct mp_slot *slot, uint
 		struct mp_arrival *arrival = &target->mailbox[entry];
 
 		arrival->used = 1;
+		arrival->refused = 0;
 		arrival->cookie = cookie;
 		arrival->inet = (slot->flags & MP_SLOT_INET) != 0;
 		arrival->fixed = (slot->flags & MP_SLOT_FIXED) != 0;
@@ -37,6 +38,7 @@ static struct mp_arrival take(struct mp_channel *target, uint32_t entry)
 	MP_ASSERT(target->mailbox[entry].used);
 	arrival = target->mailbox[entry];
 	target->mailbox[entry].used = 0;
+	target->mailbox[entry].refused = 0;
 	pthread_mutex_unlock(&target->mailbox_lock);
 	return arrival;
 }
@@ -101,6 +103,39 @@ bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int
 	return false;
 }
 
+/* Closes the descriptor of a connection for which no handle was free. false: the queue has no room. */
+static bool refuse(struct mp_channel *channel, bool fixed, int32_t fd)
+{
+	struct io_uring_sqe *request;
+
+	if (!fixed) {
+		mp_os_close(fd);
+		return true;
+	}
+	request = mp_batch_own(channel, mp_token(MP_TOKEN_NONE, 0, 0), IORING_OP_CLOSE);
+	if (!request)
+		return false;
+	request->file_index = (uint32_t)fd + 1;
+	return true;
+}
+
+void mp_arrive_settle(struct mp_channel *channel)
+{
+	for (uint32_t entry = 0; channel->arrivals_refused && entry < MP_MAILBOX_ENTRIES; entry++) {
+		bool refused;
+
+		pthread_mutex_lock(&channel->mailbox_lock);
+		refused = channel->mailbox[entry].refused;
+		pthread_mutex_unlock(&channel->mailbox_lock);
+		if (!refused)
+			continue;
+		if (!refuse(channel, channel->mailbox[entry].fixed, channel->mailbox[entry].fd))
+			return;
+		channel->arrivals_refused--;
+		(void)take(channel, entry);
+	}
+}
+
 bool mp_arrive_completed(struct mp_channel *channel, uint32_t entry, int32_t result, struct mp_event *event)
 {
 	struct mp_arrival arrival;
@@ -110,25 +145,23 @@ bool mp_arrive_completed(struct mp_channel *channel, uint32_t entry, int32_t res
 	MP_ASSERT(entry < MP_MAILBOX_ENTRIES);
 	if (result < 0)
 		return false; /* the sender gets the error too, and frees the entry */
-	arrival = take(channel, entry);
 	index = mp_handles_take(&channel->handles);
 	if (index == MP_NO_SLOT) {
-		struct io_uring_sqe *request;
-
+		pthread_mutex_lock(&channel->mailbox_lock);
+		MP_ASSERT(channel->mailbox[entry].used);
+		channel->mailbox[entry].refused = 1;
+		channel->mailbox[entry].fd = result;
 		memset(event, 0, sizeof *event);
-		event->cookie = arrival.cookie;
+		event->cookie = channel->mailbox[entry].cookie;
+		pthread_mutex_unlock(&channel->mailbox_lock);
 		event->stage = MP_STAGE_ACCEPT;
 		event->result = -ENFILE;
 		event->flags = MP_EVENT_TRANSFERRED;
-		if (!arrival.fixed) {
-			mp_os_close(result);
-		} else {
-			request = mp_batch_own(channel, MP_TOKEN_NONE, IORING_OP_CLOSE);
-			if (request)
-				request->file_index = (uint32_t)result + 1;
-		}
+		channel->arrivals_refused++;
+		mp_arrive_settle(channel);
 		return true;
 	}
+	arrival = take(channel, entry);
 	slot = &channel->handles.slots[index];
 	slot->state = MP_SLOT_OPEN;
 	slot->kind = MP_KIND_SOCKET;
