@@ -73,7 +73,7 @@ static bool settle_request(struct mp_channel *channel, struct mp_slot *slot, uin
 	case MP_OWED_PAUSE:
 		return slot->read_state != MP_READ_LEASED || mp_read_cancel(channel, slot);
 	case MP_OWED_PAUSED:
-		slot->flags &= ~(uint32_t)MP_SLOT_PAUSING;
+		slot->flags &= ~(uint32_t)(MP_SLOT_PAUSING | MP_SLOT_CANCELLED_READ);
 		slot->read_state = MP_READ_IDLE;
 		mp_event_fill(channel, event, slot, MP_STAGE_READ, -ECANCELED, 0);
 		*written = true;
