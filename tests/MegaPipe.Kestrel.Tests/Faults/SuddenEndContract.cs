@@ -31,7 +31,7 @@ public abstract class SuddenEndContract(TransportKind kind, ITestOutputHelper ou
                 running.Add(LiveAndDieAsync(pair, new Random(seed + (round * 10) + i)));
             }
 
-            await Task.WhenAll(running).InTime($"round {round} of seed {seed}");
+            await Task.WhenAll(running);
         }
 
         await harness.StopAsync();
@@ -187,13 +187,16 @@ public abstract class SuddenEndContract(TransportKind kind, ITestOutputHelper ou
         int clientYields = random.Next(0, 400);
         int chunkSize = random.Next(1, 60_000);
         int end = random.Next(4);
+        string step = "start";
         Task echo = Task.Run(async () =>
         {
             try
             {
                 while (true)
                 {
+                    step = "read";
                     var result = await pair.Server.Transport.Input.ReadAsync();
+                    step = "write";
                     foreach (ReadOnlyMemory<byte> segment in result.Buffer)
                     {
                         await pair.Server.Transport.Output.WriteAsync(segment);
@@ -215,6 +218,7 @@ public abstract class SuddenEndContract(TransportKind kind, ITestOutputHelper ou
             finally
             {
                 await YieldAsync(echoYields);
+                step = "dispose";
                 await pair.Server.DisposeAsync();
             }
         });
@@ -251,7 +255,10 @@ public abstract class SuddenEndContract(TransportKind kind, ITestOutputHelper ou
             {
             }
         });
-        await Task.WhenAll(echo, abort, client);
+        await abort.InTime($"abort, way {end}");
+        await client.InTime($"client, way {end}");
+        await Eventually.True(() => echo.IsCompleted, () => $"way {end}, step {step}", "echo and dispose ended");
+        await echo;
     }
 
     private static async Task YieldAsync(int times)
