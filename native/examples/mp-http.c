@@ -44,6 +44,10 @@
 #define REQUEST_BYTES    8192 /* the longest request that may arrive in pieces */
 #define ANSWERS_AT_ONCE  512  /* answers that one write may carry */
 #define HANDLES          65536
+/* At 512 connections, CPU time against the epoll floor: 1.04 with the library's defaults (256 buffers, 32 requests), 0.99 with
+ * buffers for all that arrives in one batch, 0.90 when their answers also leave as one. At 64 it makes no difference. */
+#define BUFFERS          1024
+#define BATCH            256
 
 struct options {
 	uint16_t port;
@@ -499,7 +503,7 @@ static void parse_options(struct options *options, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static struct server servers[CHANNELS_LIMIT];
-	struct options options = { .channels = 1, .lwsocket = true, .leased = true };
+	struct options options = { .channels = 1, .lwsocket = true, .leased = true, .buffers = BUFFERS, .batch = BATCH };
 	struct rlimit files;
 	sigset_t signals;
 	int32_t listener;
