@@ -117,7 +117,8 @@ static void close_connection(struct loop *loop, struct connection *connection)
 }
 
 /* The connection is of no more use, for a reason that is an error. */
-static void lose_connection(struct loop *loop, struct connection *connection, uint64_t now, const char *cause, int32_t error)
+static void lose_connection(struct loop *loop, struct connection *connection, uint64_t now, const char *cause,
+			    int32_t error)
 {
 	count_error(loop, connection->in_flight > 0 ? connection->in_flight : 1, cause, error);
 	if (connection->fd >= 0)
@@ -185,7 +186,8 @@ static bool send_burst(struct loop *loop, struct connection *connection, uint64_
 }
 
 /* Begins up to `count` requests, due at `due_ns`. */
-static void begin_requests(struct loop *loop, struct connection *connection, uint32_t count, uint64_t due_ns, uint64_t now)
+static void begin_requests(struct loop *loop, struct connection *connection, uint32_t count, uint64_t due_ns,
+			   uint64_t now)
 {
 	const struct loop_config *config = loop->config;
 	bool ends = connection->to_start <= count;
@@ -433,7 +435,7 @@ static void settle(struct loop *loop, uint64_t now)
 	}
 }
 
-/* Opens in small groups: a burst larger than the server's backlog would have its SYNs dropped, and sent again a second later. */
+/* Opens in small groups: a burst larger than the server's backlog loses SYNs, which go out again a second later. */
 static void open_all(struct loop *loop)
 {
 	uint64_t limit = now_ns() + 30u * NS_PER_SECOND; /* a server that takes no connections must not hold us for ever */

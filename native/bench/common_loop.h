@@ -1,4 +1,4 @@
-/* The load generator's event loop: one thread, one epoll, connections that send prepared requests and count the answers. */
+/* The load generator's event loop: one thread, one epoll, connections that send prepared requests and count answers. */
 #ifndef BENCH_COMMON_LOOP_H
 #define BENCH_COMMON_LOOP_H
 
@@ -12,8 +12,8 @@
 struct loop_config {
 	struct sockaddr_storage address;
 	uint32_t address_bytes;
-	/* Connections leave from 127.0.0.1, .2, … in turn; 0 lets the system choose. One address has some 28,000 ports, and each
-	 * is blocked for up to a minute after a connection that this side closed first. */
+	/* Connections leave from 127.0.0.1, 127.0.0.2 and so on in turn; 0 lets the system choose. One address has some
+	 * 28,000 ports, and each is blocked for up to a minute after a connection that this side closed first. */
 	uint32_t source_addresses;
 	uint32_t connections;
 	uint32_t pipeline;                /* requests in flight per connection, at most */

@@ -113,8 +113,8 @@ static enum response_outcome read_chunk_size(struct response *response, const ch
 }
 
 /* `bytes` do not count the line's end. */
-static enum response_outcome read_line(struct response *response, const struct response_format *format, const char *line,
-				       uint64_t bytes)
+static enum response_outcome read_line(struct response *response, const struct response_format *format,
+				       const char *line, uint64_t bytes)
 {
 	switch (response->state) {
 	case RESPONSE_STATUS:
@@ -161,8 +161,8 @@ static uint64_t take_line(struct response *response, const char *data, uint64_t 
 	return piece + 1;
 }
 
-static enum response_outcome feed_http(struct response *response, const struct response_format *format, const char *data,
-				       uint64_t bytes, uint64_t *taken)
+static enum response_outcome feed_http(struct response *response, const struct response_format *format,
+				       const char *data, uint64_t bytes, uint64_t *taken)
 {
 	uint64_t at = 0;
 

@@ -1,5 +1,5 @@
-/* Recognises where a response ends in a byte stream: HTTP/1.1 (Content-Length, chunked, until the end of the stream), or messages of
- * a fixed size (the RPC protocol). Takes the stream in pieces of any size and never looks back. */
+/* Recognises where a response ends in a byte stream: HTTP/1.1 (Content-Length, chunked, until the end of the stream),
+ * or messages of a fixed size (the RPC protocol). Takes the stream in pieces of any size and never looks back. */
 #ifndef BENCH_COMMON_RESPONSE_H
 #define BENCH_COMMON_RESPONSE_H
 

@@ -41,7 +41,8 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-static pthread_barrier_t meeting; /* of all server threads and main: when they serve, and when channels may be destroyed */
+/* Of all server threads and main: when they serve, and when channels may be destroyed. */
+static pthread_barrier_t meeting;
 
 static void take_option(struct rpc_config *config, int32_t option)
 {
@@ -110,7 +111,8 @@ static void check_port_is_free(uint16_t port)
 	close(rpc_bind(port, false, 0));
 }
 
-static void start_threads(const struct rpc_config *config, struct rpc_thread *threads, pthread_t *ids, const char *block)
+static void start_threads(const struct rpc_config *config, struct rpc_thread *threads, pthread_t *ids,
+			  const char *block)
 {
 	bool partition = config->variant == RPC_EPOLL_REUSEPORT || (config->variant == RPC_MEGAPIPE && config->partition);
 	/* mp_register listens on partitions of its own. */

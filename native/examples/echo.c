@@ -3,8 +3,9 @@
  * Build: make examples      Run: build/examples/echo 7000      Try: nc 127.0.0.1 7000
  *
  * A program that uses a channel has three parts: it sets things up, it makes requests, and it takes events. Requests
- * (accept, read, write, close) only fill a queue and return at once. mp_dispatch gives the queue to the kernel, waits, and
- * returns what has happened. Each event says what it belongs to (stage), to which handle, and how it went (result).
+ * (accept, read, write, close) only fill a queue and return at once. mp_dispatch gives the queue to the kernel,
+ * waits, and returns what has happened. Each event says what it belongs to (stage), to which
+ * handle, and how it went (result).
  *
  * mp-http.c shows the rest: several channels, leased reads, coalesced writes, a clean end. */
 #include <netinet/in.h>
