@@ -1,5 +1,6 @@
 /* The RPC server of the MegaPipe paper's microbenchmark: a request of a fixed size is answered by a response of the
- * same size, until the client closes. Two implementations, with the same accounting, so that only the programming interface differs. */
+ * same size, until the client closes. Two implementations with the same accounting, so that only the
+ * programming interface differs. */
 #ifndef BENCH_COMMON_RPC_H
 #define BENCH_COMMON_RPC_H
 
