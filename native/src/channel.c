@@ -3,7 +3,6 @@
 #include "channel.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,12 +30,6 @@
 /* mp_destroy waits this long for the kernel to give memory back, then leaks it rather than let it be reused. */
 #define DESTROY_ROUNDS 500
 #define DESTROY_ROUND_NS 10000000
-
-_Noreturn void mp_assert_failed(const char *rule, const char *file, int line)
-{
-	fprintf(stderr, "megapipe: broken rule: %s (%s:%d)\n", rule, file, line);
-	abort();
-}
 
 uint32_t mp_abi_version(void)
 {

@@ -231,10 +231,25 @@ void mp_ring_close(struct mp_ring *ring)
 	ring->fd = -1;
 	free(ring->sqes);
 	free(ring->cqes);
+	fake_ring_free(fake);
+}
+
+void fake_ring_free(struct fake_ring *fake)
+{
+	if (fake->ring) {
+		free(fake->ring->sqes);
+		free(fake->ring->cqes);
+	}
 	free(fake->fixed);
 	free(fake->group_owned);
 	free(fake->overflow);
 	free(fake);
+}
+
+void fake_abandon(void)
+{
+	fake_requests_abandon();
+	fake_files_abandon();
 }
 
 static int32_t wait_for_completion(struct fake_ring *fake, int64_t timeout_ns)

@@ -92,6 +92,9 @@ void fake_inject(struct mp_ring *ring, uint64_t user_data, int32_t result, uint3
 /* Lets every request that can do so make progress, `rounds` times. */
 void fake_run(uint32_t rounds);
 
+/* Forgets everything at once, also what a broken channel left; before its memory is freed. */
+void fake_abandon(void);
+
 /* fds of the library's process, for mp_register. */
 int32_t fake_listen(uint16_t port, bool nonblock);
 int32_t fake_pair(bool socket, bool nonblock, uint32_t *peer);
@@ -139,6 +142,9 @@ void fake_requests_end(void);
 /* Nothing of an earlier simulation may change the next. */
 void fake_requests_begin(void);
 void fake_files_begin(void);
+void fake_requests_abandon(void);
+void fake_files_abandon(void);
+void fake_ring_free(struct fake_ring *ring);
 bool fake_room(const struct fake_ring *ring);
 void fake_post(struct fake_ring *ring, uint64_t user_data, int32_t result, uint32_t flags);
 /* Takes a provided buffer: its number, or -ENOBUFS. */

@@ -26,6 +26,17 @@ void fake_files_begin(void)
 	now_ns = 0;
 }
 
+void fake_files_abandon(void)
+{
+	for (uint32_t i = 0; i < FILES; i++) {
+		if (files[i] && files[i]->kind == FAKE_RING)
+			fake_ring_free(files[i]->ring);
+		free(files[i]);
+		files[i] = NULL;
+	}
+	memset(fds, 0, sizeof fds);
+}
+
 struct fake_file *fake_file(uint32_t number)
 {
 	FAKE_RULE(number < FILES && files[number]);

@@ -20,6 +20,15 @@ void fake_requests_begin(void)
 	used = 0;
 }
 
+void fake_requests_abandon(void)
+{
+	for (uint32_t i = 0; i < used; i++) {
+		if (requests[i].live)
+			free(requests[i].vectors);
+		requests[i].live = false;
+	}
+}
+
 uint32_t fake_requests_live(void)
 {
 	uint32_t count = 0;
@@ -228,7 +237,7 @@ static void cancel(struct fake_request *request)
 	finish(request, -ENOENT, 0);
 }
 
-static void close_one(struct fake_request *request)
+static int32_t close_descriptor(struct fake_request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	int32_t result;
@@ -245,7 +254,7 @@ static void close_one(struct fake_request *request)
 		result = fake_fd_close(sqe->fd);
 	}
 	FAKE_RULE(result == 0); /* the library closes what is its own, once */
-	finish(request, result, 0);
+	return result;
 }
 
 static void message(struct fake_request *request)
@@ -295,6 +304,9 @@ static void attempt(struct fake_request *request)
 	bool moves = request->sqe.opcode == IORING_OP_RECV || request->vectors;
 
 	if (failure) {
+		/* Whatever close(2) says, the descriptor is gone. */
+		if (request->sqe.opcode == IORING_OP_CLOSE)
+			close_descriptor(request);
 		finish(request, failure, 0);
 		return;
 	}
@@ -344,7 +356,7 @@ static void attempt(struct fake_request *request)
 		cancel(request);
 		break;
 	case IORING_OP_CLOSE:
-		close_one(request);
+		finish(request, close_descriptor(request), 0);
 		break;
 	case IORING_OP_MSG_RING:
 		message(request);
