@@ -94,6 +94,8 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		break;
 	case MP_TOKEN_INSTALL:
 		/* mp_to_fd gave up on it: nobody owns the new fd. */
+		MP_ASSERT(slot->flags & MP_SLOT_INSTALLING);
+		slot->flags &= ~(uint32_t)MP_SLOT_INSTALLING;
 		if (completion->res >= 0)
 			mp_os_close(completion->res);
 		break;

@@ -87,8 +87,7 @@ static bool settle_request(struct mp_channel *channel, struct mp_slot *slot, uin
 	case MP_OWED_CLOSE:
 		return mp_close_advance(channel, slot);
 	default:
-		MP_ASSERT(!"an unknown debt");
-		return true;
+		mp_assert_failed("a known debt", __FILE__, __LINE__);
 	}
 }
 

@@ -30,8 +30,10 @@ static int32_t finish(struct mp_channel *channel, struct mp_slot *slot, uint32_t
 {
 	int32_t result;
 
-	if (mp_batch_enter(channel, 0, 0) < 0 || !pick(channel, mp_channel_token(channel, slot, op), &result))
-		return -EAGAIN; /* its late completion is dropped by dispatch, which closes an fd that nobody owns */
+	if (mp_batch_enter(channel, 0, 0) < 0 || !pick(channel, mp_channel_token(channel, slot, op), &result)) {
+		slot->flags |= MP_SLOT_INSTALLING; /* dispatch gets its late completion, and closes the fd */
+		return -EAGAIN;
+	}
 	slot->in_flight--;
 	MP_COUNT(channel, in_flight, -1);
 	return result;
@@ -43,6 +45,8 @@ static int32_t install(struct mp_channel *channel, struct mp_slot *slot)
 
 	if (channel->flags & MP_CONFIG_NO_FD_INSTALL)
 		return -ENOTSUP;
+	if (slot->flags & MP_SLOT_INSTALLING)
+		return -EAGAIN;
 	request = mp_batch_request(channel, slot, MP_TOKEN_INSTALL, MP_OP_FIXED_FD_INSTALL);
 	if (!request)
 		return -EAGAIN;

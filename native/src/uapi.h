@@ -12,6 +12,10 @@
 
 #define MP_SOCKET_OP_GETSOCKNAME 5 /* after 6.18 */
 
+/* What one leased read may take before the channel has its turn (a multishot receive's optlen, 6.17): bounds how far a
+ * fast sender gets past mp_read_pause, at the price of one request per so many bytes. */
+#define MP_LEASED_RUN_BYTES (256u * 1024u)
+
 #ifndef IORING_ENTER_NO_IOWAIT
 #define IORING_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #endif

@@ -78,6 +78,11 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 		request->ioprio = IORING_RECV_MULTISHOT;
 		request->flags |= IOSQE_BUFFER_SELECT;
 		request->buf_group = 0;
+		slot->flags &= ~(uint32_t)MP_SLOT_LIMITED;
+		if (channel->reads_limited) {
+			request->file_index = MP_LEASED_RUN_BYTES; /* optlen in newer headers */
+			slot->flags |= MP_SLOT_LIMITED;
+		}
 	}
 	return true;
 }
@@ -203,7 +208,7 @@ static void lease(struct mp_channel *channel, struct mp_slot *slot, const struct
 static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
 			     struct mp_event *event)
 {
-	bool last = !(completion->flags & IORING_CQE_F_MORE), written = false;
+	bool last = !(completion->flags & IORING_CQE_F_MORE), written = false, refused = false;
 
 	if (completion->res > 0) {
 		MP_ASSERT(completion->flags & IORING_CQE_F_BUFFER);
@@ -219,8 +224,13 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 	if (!last)
 		return written;
 
+	/* A kernel that knows no limit (before 6.17) refuses it: a run goes on until the socket or the buffers are empty. */
+	if (completion->res == -EINVAL && (slot->flags & MP_SLOT_LIMITED)) {
+		channel->reads_limited = false;
+		refused = true;
+	}
 	if (completion->res > 0 || completion->res == -ENOBUFS || completion->res == -EINTR ||
-	    completion->res == -EAGAIN) {
+	    completion->res == -EAGAIN || refused) {
 		bool ending = slot->state == MP_SLOT_CLOSING || (slot->flags & MP_SLOT_PAUSING);
 
 		if (ending && !written)

@@ -8,7 +8,7 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class LeasePipeReader
 {
-    /// <summary>The carrier: takes a lease over. Unread bytes after it; -1 when the application does not read any more.</summary>
+    /// <summary>The carrier: takes a lease over. Unexamined bytes after it; -1 when the application does not read any more.</summary>
     public long Append(ReceiveSegment lease)
     {
         TransportChannel channel = _connection.Channel;
@@ -26,7 +26,7 @@ internal sealed partial class LeasePipeReader
             else
             {
                 // Scarce leases go back at once, unless the application waits for just these bytes.
-                if (channel.LeasesScarce && !_waiting)
+                if (channel.LeasesScarce && !(_waiting && _received + lease.Length - _consumed >= _minimumBytes))
                 {
                     AppendCopy(lease.Memory.Span);
                     copied = true;
@@ -37,9 +37,11 @@ internal sealed partial class LeasePipeReader
                     _received += lease.Length;
                 }
 
-                unread = _received - _consumed;
-                resume = _waiting && !_resumed;
+                resume = _waiting && !_resumed && HasResult;
                 _resumed |= resume;
+
+                // Pausing while the application waits for a minimum would let both wait for ever.
+                unread = _waiting && !_resumed ? 0 : _received - _examined;
             }
         }
 
@@ -114,30 +116,43 @@ internal sealed partial class LeasePipeReader
         }
     }
 
-    /// <summary>Moves what is left unconsumed from leases into pool memory, and returns the leases.</summary>
-    private void CopyOut(ref ReceiveSegment? returned, ref ReceiveSegment? returnedEnd)
+    /// <summary>
+    /// Moves what is left unconsumed from leases into pool memory. The leases, to be returned; null when there is none.
+    /// </summary>
+    private ReceiveSegment? CopyOut()
     {
-        if (!_head!.IsLease)
+        ReceiveSegment? before = null;
+        ReceiveSegment? first = _head;
+        while (first is { IsLease: false })
         {
-            return;
+            before = first;
+            first = first.NextSegment;
         }
 
-        // What is to be returned already stands before the head, linked to it: the whole old list goes.
-        ReceiveSegment first = returned ?? _head;
-        ReceiveSegment? old = _head;
-        int offset = _headOffset;
-        long received = _received;
-        _head = _tail = null;
-        _headOffset = 0;
-        _received = _consumed;
-        for (; old is not null; old = old.NextSegment, offset = 0)
+        if (first is null)
         {
-            AppendCopy(old.Memory.Span[offset..]);
+            return null;
         }
 
-        System.Diagnostics.Debug.Assert(_received == received);
-        returned = first;
-        returnedEnd = null;
+        int offset = before is null ? _headOffset : 0;
+        _received = first.RunningIndex + offset;
+        _tail = before;
+        if (before is null)
+        {
+            _head = null;
+            _headOffset = 0;
+        }
+        else
+        {
+            before.UnlinkNext();
+        }
+
+        for (ReceiveSegment? at = first; at is not null; at = at.NextSegment, offset = 0)
+        {
+            AppendCopy(at.Memory.Span[offset..]);
+        }
+
+        return first;
     }
 
     private void Register(CancellationToken cancellationToken)
@@ -189,6 +204,7 @@ internal sealed partial class LeasePipeReader
                 ThrowIfCompleted();
                 if (!HasResult)
                 {
+                    _minimumBytes = 0;
                     token.ThrowIfCancellationRequested();
                 }
 

@@ -31,6 +31,7 @@ internal sealed partial class LeasePipeReader : PipeReader
     private bool _ended;         // no more data will come
     private bool _onChannel;     // a read of this connection has completed on its channel
     private ExceptionDispatchInfo? _error;
+    private int _minimumBytes;   // of the pending ReadAtLeastAsync
     private CancellationToken _waitToken;
     private CancellationTokenRegistration _registration;
 
@@ -40,19 +41,28 @@ internal sealed partial class LeasePipeReader : PipeReader
         _continuation = new ReadContinuation(this, cost, scheduling);
     }
 
-    /// <summary>Received and not consumed, in bytes.</summary>
+    /// <summary>
+    /// Received and not examined, in bytes: what back-pressure counts, as the standard pipe does. An application that
+    /// examined everything and waits for more must get more.
+    /// </summary>
     public long UnreadBytes
     {
         get
         {
             lock (_sync)
             {
-                return _received - _consumed;
+                return _received - _examined;
             }
         }
     }
 
-    public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
+    public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) =>
+        ReadAsync(0, cancellationToken);
+
+    protected override ValueTask<ReadResult> ReadAtLeastAsyncCore(
+        int minimumSize, CancellationToken cancellationToken) => ReadAsync(minimumSize, cancellationToken);
+
+    private ValueTask<ReadResult> ReadAsync(int minimumBytes, CancellationToken cancellationToken)
     {
         bool onChannel = false;
         lock (_sync)
@@ -68,6 +78,7 @@ internal sealed partial class LeasePipeReader : PipeReader
                 return ValueTask.FromCanceled<ReadResult>(cancellationToken);
             }
 
+            _minimumBytes = minimumBytes;
             if (HasResult)
             {
                 // Kestrel starts each connection on the thread pool. Letting its first read complete on the channel
@@ -86,6 +97,11 @@ internal sealed partial class LeasePipeReader : PipeReader
             _waiting = true;
             _resumed = onChannel;
             _waitToken = cancellationToken;
+        }
+
+        if (minimumBytes > 0 && _connection.ShouldResumeReading(0))
+        {
+            _connection.Ask(ConnectionAsks.ResumeReceiving);
         }
 
         if (onChannel)
@@ -127,6 +143,7 @@ internal sealed partial class LeasePipeReader : PipeReader
     {
         ReceiveSegment? returned;
         ReceiveSegment? returnedEnd = null;
+        ReceiveSegment? copied = null;
         bool resume;
         lock (_sync)
         {
@@ -149,22 +166,20 @@ internal sealed partial class LeasePipeReader : PipeReader
                     "The examined position must be greater than or equal to the consumed position.");
             }
 
-            if (examinedTo < _examined)
-            {
-                throw new InvalidOperationException(
-                    "The examined position cannot be less than the previously examined position.");
-            }
-
             _reading = false;
             _examined = examinedTo;
             returned = Consume(consumedSegment, consumedTo, out returnedEnd);
-            resume = _connection.ShouldResumeReading(_received - _consumed);
+            resume = _connection.ShouldResumeReading(_received - _examined);
             if (_head is not null && _connection.Channel.LeasesScarce)
             {
-                CopyOut(ref returned, ref returnedEnd);
+                // Cut apart first: what was consumed and what is copied are two lists from here on.
+                Detach(returned, returnedEnd);
+                returnedEnd = null;
+                copied = CopyOut();
             }
         }
 
+        Return(copied, null);
         Return(returned, returnedEnd);
         if (resume)
         {
@@ -212,7 +227,8 @@ internal sealed partial class LeasePipeReader : PipeReader
     }
 
     /// <summary>Whether a read would complete now.</summary>
-    private bool HasResult => _received > _examined || _ended || _canceled;
+    private bool HasResult =>
+        (_received > _examined && _received - _consumed >= _minimumBytes) || _ended || _canceled;
 
     private ReadResult TakeResult()
     {
@@ -221,6 +237,7 @@ internal sealed partial class LeasePipeReader : PipeReader
             throw new InvalidOperationException("Reading is already in progress.");
         }
 
+        _minimumBytes = 0;
         _error?.Throw();
         bool canceled = _canceled;
         _canceled = false;
@@ -263,6 +280,19 @@ internal sealed partial class LeasePipeReader : PipeReader
         _headOffset = offset;
         end = at;
         return ReferenceEquals(first, at) ? null : first;
+    }
+
+    /// <summary>Ends the list that begins with <paramref name="first"/> before <paramref name="end"/>.</summary>
+    private static void Detach(ReceiveSegment? first, ReceiveSegment? end)
+    {
+        for (ReceiveSegment? at = first; at is not null; at = at.NextSegment)
+        {
+            if (ReferenceEquals(at.Next, end))
+            {
+                at.UnlinkNext();
+                return;
+            }
+        }
     }
 
     private static void Return(ReceiveSegment? segment, ReceiveSegment? end)

@@ -6,6 +6,7 @@
 // The handle is retired when its last completion was reaped; only then is DisposeAsync done.
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
 
 namespace MegaPipe.Kestrel.Internal;
 
@@ -27,7 +28,7 @@ internal sealed partial class MegaPipeConnection
         set => _connectionClosedToken = value;
     }
 
-    public override void Abort() => Abort(new ConnectionAbortedException(
+    void IConnectionLifetimeFeature.Abort() => Abort(new ConnectionAbortedException(
         "The connection was aborted by the application via IConnectionLifetimeFeature.Abort()."));
 
     public override void Abort(ConnectionAbortedException abortReason) => Shutdown(abortReason);

@@ -1,5 +1,6 @@
 // One channel's own accept queue for an endpoint (paper §3.2), or its share of the endpoint's only one.
 using System.Net;
+using System.Net.Sockets;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal;
@@ -16,6 +17,9 @@ internal sealed class ListenerPartition(
     private static readonly TimeSpan s_retryAfter = TimeSpan.FromMilliseconds(100);
 
     private readonly TaskCompletionSource _retired = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly EndPoint? _unnamedPeer =
+        endpoint.EndPoint is UnixDomainSocketEndPoint ? SocketAddressCodec.UnnamedUnix : null;
+
     private bool _stopped;
 
     public long Handle { get; private set; }
@@ -60,7 +64,7 @@ internal sealed class ListenerPartition(
         {
             EndPoint? local = askLocalEndPoint ? channel.Native.LocalEndPoint(channelEvent.Handle, out _) : null;
             MegaPipeConnection connection = new(channel, endpoint, channelEvent.Handle, local ?? endpoint.EndPoint,
-                channel.Native.PeerEndPoint(channelEvent.Handle));
+                channel.Native.PeerEndPoint(channelEvent.Handle) ?? _unnamedPeer);
             connection.Start();
             listener.OnAccepted(connection, channel);
         }
