@@ -17,6 +17,7 @@
 
 struct fake_chances fake_chances;
 uint64_t fake_random = 1;
+void (*fake_on_broken)(void);
 uint32_t fake_cq_entries;
 static uint64_t seed;
 static struct {
@@ -27,6 +28,8 @@ static struct {
 
 _Noreturn void fake_broken(const char *rule, const char *file, int line)
 {
+	if (fake_on_broken)
+		fake_on_broken();
 	fprintf(stderr, "fake kernel, seed %llu: broken rule: %s (%s:%d)\n", (unsigned long long)seed, rule, file, line);
 	abort();
 }

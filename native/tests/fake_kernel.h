@@ -29,8 +29,10 @@ struct fake_chances {
 	uint16_t late_install;  /* an fd install that does not complete at once */
 };
 
+enum { FAKE_STREAM = 1, FAKE_LISTENER, FAKE_EVENTFD, FAKE_RING };
+
 struct fake_file {
-	enum { FAKE_FREE, FAKE_STREAM, FAKE_LISTENER, FAKE_EVENTFD, FAKE_RING } kind;
+	int kind;
 	bool socket; /* a pipe otherwise */
 	bool nonblock;
 	bool ended;     /* no more bytes will come */
@@ -114,6 +116,8 @@ void fake_peer_close(uint32_t peer);
 bool fake_peer_gone(uint32_t peer);
 
 /* Between the parts of the fake. */
+/* Called before the process is ended, where set. A fuzz target lies to the library, so rules may be broken. */
+extern void (*fake_on_broken)(void);
 _Noreturn void fake_broken(const char *rule, const char *file, int line);
 #define FAKE_RULE(rule) ((rule) ? (void)0 : fake_broken(#rule, __FILE__, __LINE__))
 bool fake_chance(uint16_t per_mille);

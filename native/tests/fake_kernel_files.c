@@ -56,8 +56,7 @@ uint32_t fake_file_make(int kind)
 		files[i]->socket = kind != FAKE_EVENTFD;
 		return i;
 	}
-	FAKE_RULE(!"the fake has no more files");
-	return FAKE_NONE;
+	fake_broken("the fake has files left", __FILE__, __LINE__);
 }
 
 void fake_file_hold(uint32_t number)

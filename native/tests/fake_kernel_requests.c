@@ -368,7 +368,7 @@ static void attempt(struct fake_request *request)
 		make_socket(request);
 		break;
 	default:
-		FAKE_RULE(!"an operation that the fake does not know");
+		fake_broken("the fake knows the operation", __FILE__, __LINE__);
 	}
 }
 
