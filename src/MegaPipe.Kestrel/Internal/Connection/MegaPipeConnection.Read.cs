@@ -18,6 +18,7 @@ internal sealed partial class MegaPipeConnection
 
     // The carrier's.
     private Receiving _receiving;
+    private bool _finBehindPause;
 
     // Written by the carrier; read by the application, to ask for a resume only when there is a pause.
     private volatile bool _receivingPaused;
@@ -76,12 +77,15 @@ internal sealed partial class MegaPipeConnection
             return;
         }
 
-        if (channelEvent.Result == ChannelError.Canceled && _receiving == Receiving.Pausing && !_closing)
+        if (_receiving == Receiving.Pausing && !_closing &&
+            (channelEvent.Result == ChannelError.Canceled || channelEvent.Result == 0))
         {
+            // The peer's FIN stays behind the data that the application has not read.
             _receiving = Receiving.Paused;
+            _finBehindPause = channelEvent.Result == 0;
             if (!_receivingPaused)
             {
-                StartReceiving(); // a resume came before the pause was complete
+                EndPause(); // a resume came before the pause was complete
             }
 
             return;
@@ -129,6 +133,18 @@ internal sealed partial class MegaPipeConnection
         _receivingPaused = false;
         TransportLog.ConnectionResume(Logger, this);
         if (_receiving == Receiving.Paused && !_closing)
+        {
+            EndPause();
+        }
+    }
+
+    private void EndPause()
+    {
+        if (_finBehindPause)
+        {
+            EndReceiving(0);
+        }
+        else
         {
             StartReceiving();
         }

@@ -42,17 +42,16 @@ internal sealed partial class MegaPipeConnection
     {
         _sending = false;
         ReturnVectors();
+        if (_closing)
+        {
+            // Whatever became of it: it was the last one, and flushes must not wait for another.
+            EndSending();
+            return;
+        }
+
         if (channelEvent.Result < 0)
         {
-            if (_closing)
-            {
-                EndSending();
-            }
-            else
-            {
-                FailSending(channelEvent.Result);
-            }
-
+            FailSending(channelEvent.Result);
             return;
         }
 

@@ -74,6 +74,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default) =>
         await _accepted.TakeAsync(cancellationToken).ConfigureAwait(false);
 
+    /// <summary>Stops accepting. Takes milliseconds and is not cancelled: Kestrel asks with a cancelled token when a start fails.</summary>
     public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
     {
         Task unbind;
@@ -82,7 +83,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
             unbind = _unbind ??= UnbindCoreAsync();
         }
 
-        await unbind.WaitAsync(cancellationToken).ConfigureAwait(false);
+        await unbind.ConfigureAwait(false);
     }
 
     public async ValueTask DisposeAsync()
