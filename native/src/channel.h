@@ -155,7 +155,10 @@ bool mp_read_cancel(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
 		       struct mp_event *event);
 void mp_read_unstarve(struct mp_channel *channel, struct mp_slot *slot);
+/* Arms starved reads, the oldest first, one for each buffer that is free. */
 void mp_read_feed(struct mp_channel *channel);
+/* Whether reads wait though a buffer is free: those armed before them may not have needed it. */
+bool mp_read_hungry(const struct mp_channel *channel);
 
 /* stage/write.c */
 bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot);

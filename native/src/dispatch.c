@@ -216,10 +216,12 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 	/* Ends with an event, a wake-up, a signal or the deadline; completions that are no events go round again. */
 	for (uint32_t round = 0;; round++) {
 		bool owed = (channel->owed_head != MP_NO_SLOT || channel->arrivals_refused) && timeout_ns != 0;
-		int32_t result = enter(channel, !owed ? timeout_ns : round ? OWED_RETRY_NS : 0);
+		/* Reads wait for buffers that those before them did not need: no sleep until each was tried. */
+		bool hungry = mp_read_hungry(channel) && timeout_ns != 0;
+		int32_t result = enter(channel, hungry ? 0 : !owed ? timeout_ns : round ? OWED_RETRY_NS : 0);
 		bool woken = awake_again(channel);
 		/* A kernel that took requests hides the signal that ended its wait behind their number. */
-		bool waited = result >= 0 && !owed && !mp_ring_pending(&channel->ring);
+		bool waited = result >= 0 && !owed && !hungry && !mp_ring_pending(&channel->ring);
 
 		if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN)
 			return result;
@@ -229,6 +231,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		if (count > 0 || woken || timeout_ns == 0 || result == -EINTR || (waited && !seen) ||
 		    (result == -ETIME && !owed))
 			return (int32_t)count;
+		mp_read_feed(channel);
 		if (timeout_ns > 0) {
 			timeout_ns = deadline_ns - mp_os_now_ns();
 			if (timeout_ns <= 0)

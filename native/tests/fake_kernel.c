@@ -54,6 +54,7 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	failure.count = enter_failure.count = 0;
 	fake_requests_begin();
 	fake_files_begin();
+	fake_edge_begin();
 }
 
 void fake_end(void)

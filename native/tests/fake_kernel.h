@@ -11,6 +11,7 @@
 #include "ring.h"
 
 #define FAKE_NONE UINT32_MAX
+#define FAKE_FDS 1024u
 #define FAKE_INBOX_BYTES 4096u
 #define FAKE_BACKLOG 64u
 
@@ -136,16 +137,29 @@ int32_t fake_file_write(uint32_t number, const uint8_t *data, uint32_t bytes);
 uint32_t fake_file_ready(uint32_t number);
 /* A connection to whoever listens on `port`: the client's file, -ECONNREFUSED or -EAGAIN (queue full). */
 int32_t fake_file_connect(uint32_t client, uint16_t port);
+/* Who listens on `port`, or FAKE_NONE. */
+uint32_t fake_listener(uint16_t port);
 /* The file number of `fd`, or FAKE_NONE. */
 uint32_t fake_fd_file(int32_t fd);
 int32_t fake_fd_make(uint32_t number);
 int32_t fake_fd_close(int32_t fd);
 
 void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe);
+/* One step of a request; it may be its last. */
+void fake_attempt(struct fake_request *request);
+void fake_finish(struct fake_request *request, int32_t result, uint32_t flags);
+void fake_cancel(struct fake_request *request);
+/* Of everything that the kernel reads of a write, or may still write of a read. */
+uint64_t fake_checksum(const struct fake_request *request);
+static inline void *fake_at(uint64_t address)
+{
+	return (void *)(uintptr_t)address;
+}
 void fake_requests_end(void);
 /* Nothing of an earlier simulation may change the next. */
 void fake_requests_begin(void);
 void fake_files_begin(void);
+void fake_edge_begin(void);
 void fake_requests_abandon(void);
 void fake_files_abandon(void);
 void fake_ring_free(struct fake_ring *ring);

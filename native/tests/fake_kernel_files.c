@@ -1,4 +1,4 @@
-/* The fake kernel's files and fds: streams that carry bytes to their peer, listeners, eventfds. Also the os.h seam. */
+/* The fake kernel's files and fds: streams that carry bytes to their peer, listeners, eventfds. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
@@ -8,22 +8,18 @@
 #include <sys/socket.h>
 
 #include "fake_kernel.h"
-#include "os.h"
 
 #define FILES 1024u
-#define FDS 1024u
 #define FIRST_FD 1000
 
 static struct fake_file *files[FILES];
-static uint32_t fds[FDS]; /* file number + 1 */
+static uint32_t fds[FAKE_FDS]; /* file number + 1 */
 static uint16_t next_port;
-uint32_t fake_fd_limit = FDS;
-static int64_t now_ns;
+uint32_t fake_fd_limit = FAKE_FDS;
 
 void fake_files_begin(void)
 {
 	next_port = 0;
-	now_ns = 0;
 }
 
 void fake_files_abandon(void)
@@ -189,7 +185,7 @@ uint32_t fake_file_ready(uint32_t number)
 	return ready;
 }
 
-static uint32_t listener_of(uint16_t port)
+uint32_t fake_listener(uint16_t port)
 {
 	for (uint32_t i = 0; i < FILES; i++)
 		if (files[i] && files[i]->kind == FAKE_LISTENER && files[i]->port == port)
@@ -199,7 +195,7 @@ static uint32_t listener_of(uint16_t port)
 
 int32_t fake_file_connect(uint32_t client, uint16_t port)
 {
-	uint32_t number = listener_of(port), server;
+	uint32_t number = fake_listener(port), server;
 	struct fake_file *listener, *from = fake_file(client), *to;
 
 	if (number == FAKE_NONE)
@@ -223,12 +219,12 @@ int32_t fake_file_connect(uint32_t client, uint16_t port)
 
 uint32_t fake_fd_file(int32_t fd)
 {
-	return fd < FIRST_FD || fd >= FIRST_FD + (int32_t)FDS ? FAKE_NONE : fds[fd - FIRST_FD] - 1;
+	return fd < FIRST_FD || fd >= FIRST_FD + (int32_t)FAKE_FDS ? FAKE_NONE : fds[fd - FIRST_FD] - 1;
 }
 
 int32_t fake_fd_make(uint32_t number)
 {
-	for (uint32_t i = 0; i < FDS && i < fake_fd_limit; i++) {
+	for (uint32_t i = 0; i < FAKE_FDS && i < fake_fd_limit; i++) {
 		if (fds[i])
 			continue;
 		fds[i] = number + 1;
@@ -252,7 +248,7 @@ uint32_t fake_fds_open(void)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = 0; i < FDS; i++)
+	for (uint32_t i = 0; i < FAKE_FDS; i++)
 		count += fds[i] != 0;
 	return count;
 }
@@ -264,166 +260,4 @@ uint32_t fake_files_open(void)
 	for (uint32_t i = 0; i < FILES; i++)
 		count += files[i] != NULL;
 	return count;
-}
-
-int32_t fake_listen(uint16_t port, bool nonblock)
-{
-	uint32_t number = fake_file_make(FAKE_LISTENER);
-
-	files[number]->port = port;
-	files[number]->nonblock = nonblock;
-	return fake_fd_make(number);
-}
-
-int32_t fake_pair(bool socket, bool nonblock, uint32_t *peer)
-{
-	uint32_t one = fake_file_make(FAKE_STREAM), two = fake_file_make(FAKE_STREAM);
-
-	files[one]->peer = two;
-	files[two]->peer = one;
-	files[one]->connected = files[two]->connected = true;
-	files[one]->socket = files[two]->socket = socket;
-	files[one]->nonblock = nonblock;
-	*peer = two;
-	return fake_fd_make(one);
-}
-
-uint32_t fake_peer_connect(uint16_t port, uint16_t from_port)
-{
-	uint32_t client = fake_file_make(FAKE_STREAM);
-
-	files[client]->port = from_port;
-	if (fake_file_connect(client, port) == 0)
-		return client;
-	fake_file_drop(client);
-	return FAKE_NONE;
-}
-
-uint32_t fake_peer_accept(uint16_t port, uint16_t *from_port)
-{
-	struct fake_file *listener = fake_file(listener_of(port));
-	uint32_t server;
-
-	if (!listener->backlog_count)
-		return FAKE_NONE;
-	server = listener->backlog[0];
-	memmove(listener->backlog, listener->backlog + 1, --listener->backlog_count * sizeof *listener->backlog);
-	*from_port = fake_file(server)->peer_port;
-	return server;
-}
-
-uint32_t fake_peer_send(uint32_t peer, const uint8_t *data, uint32_t bytes)
-{
-	int32_t sent = fake_file_write(peer, data, bytes);
-
-	return sent < 0 ? 0 : (uint32_t)sent;
-}
-
-int32_t fake_peer_receive(uint32_t peer, uint8_t *data, uint32_t bytes)
-{
-	int32_t got = fake_file_read(peer, data, bytes);
-
-	return got > 0 ? got : got == 0 ? -1 : got == -EAGAIN ? 0 : -2;
-}
-
-void fake_peer_shutdown(uint32_t peer)
-{
-	fake_file_shutdown(peer, SHUT_WR);
-}
-
-void fake_peer_reset(uint32_t peer)
-{
-	fake_file_reset(peer);
-}
-
-void fake_peer_close(uint32_t peer)
-{
-	fake_file_drop(peer);
-}
-
-bool fake_peer_gone(uint32_t peer)
-{
-	return fake_file(peer)->peer == FAKE_NONE;
-}
-
-int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
-{
-	const struct fake_file *file;
-
-	memset(what, 0, sizeof *what);
-	if (fake_fd_file(fd) == FAKE_NONE)
-		return -EBADF;
-	file = fake_file(fake_fd_file(fd));
-	what->socket = what->stream = what->inet = file->socket && file->kind != FAKE_EVENTFD;
-	what->listening = file->kind == FAKE_LISTENER;
-	return 0;
-}
-
-int32_t mp_os_partition(int32_t fd, int32_t cpu)
-{
-	(void)fd;
-	(void)cpu;
-	return -EADDRINUSE;
-}
-
-int32_t mp_os_socket(int32_t family)
-{
-	uint32_t number = fake_file_make(FAKE_STREAM);
-	int32_t fd = fake_fd_make(number);
-
-	(void)family;
-	if (fd < 0)
-		fake_file_drop(number);
-	return fd;
-}
-
-int32_t mp_os_eventfd(void)
-{
-	uint32_t number = fake_file_make(FAKE_EVENTFD);
-	int32_t fd = fake_fd_make(number);
-
-	if (fd < 0)
-		fake_file_drop(number);
-	return fd;
-}
-
-int32_t mp_os_notify(int32_t eventfd)
-{
-	fake_file(fake_fd_file(eventfd))->counter++;
-	return 0;
-}
-
-void mp_os_close(int32_t fd)
-{
-	FAKE_RULE(fake_fd_close(fd) == 0);
-}
-
-int32_t mp_os_duplicate(int32_t fd)
-{
-	uint32_t number = fake_fd_file(fd);
-	int32_t copy = fake_fd_make(number);
-
-	if (copy >= 0)
-		fake_file_hold(number);
-	return copy;
-}
-
-int32_t mp_os_name(int32_t fd, bool peer, void *address, uint32_t capacity)
-{
-	const struct fake_file *file = fake_file(fake_fd_file(fd));
-	struct sockaddr_in name = { .sin_family = AF_INET, .sin_port = peer ? file->peer_port : file->port };
-
-	memcpy(address, &name, capacity < sizeof name ? capacity : sizeof name);
-	return sizeof name;
-}
-
-uint32_t mp_os_fd_limit(void)
-{
-	return FDS;
-}
-
-/* Each look at the clock takes a microsecond, so that no loop that waits for a time waits for ever. */
-int64_t mp_os_now_ns(void)
-{
-	return now_ns += 1000;
 }

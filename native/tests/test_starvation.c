@@ -116,6 +116,43 @@ static void starved_reads_resume_in_order(void)
 	rig_close(&rig);
 }
 
+/* One buffer comes back; the first in the queue have nothing to read, so it is for the last. */
+static void starved_idle_reads_do_not_keep_the_buffer(void)
+{
+	enum { WAITING = 6 };
+	struct mp_event held[BUFFERS], event;
+	struct rig_link holder, links[WAITING];
+	struct rig rig;
+
+	open_starving(&rig);
+	holder = rig_link(&rig, AF_INET, 0);
+	CHECK_EQUAL(0, mp_read_start(rig.channel, holder.handle));
+	hold_all(&rig, &holder, held);
+	for (uint32_t i = 0; i < WAITING; i++) {
+		links[i] = rig_link(&rig, AF_INET, 0);
+		CHECK_EQUAL(0, mp_read_start(rig.channel, links[i].handle));
+		rig_nothing(&rig);
+	}
+	send_all(links[WAITING - 1].peer, "data", 4);
+	rig_nothing(&rig);
+	CHECK_EQUAL(0, mp_release(rig.channel, held[0].lease));
+	event = rig_take(&rig, links[WAITING - 1].handle, MP_STAGE_READ);
+	CHECK_EQUAL(4, event.result);
+	CHECK_EQUAL(0, mp_release(rig.channel, event.lease));
+	for (uint32_t i = 1; i < BUFFERS; i++)
+		CHECK_EQUAL(0, mp_release(rig.channel, held[i].lease));
+	for (uint32_t i = 0; i < WAITING; i++) {
+		CHECK_EQUAL(0, mp_close(rig.channel, links[i].handle, 0));
+		CHECK_EQUAL(-ECANCELED, rig_take(&rig, links[i].handle, MP_STAGE_READ).result);
+		CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, links[i].handle, MP_STAGE_CLOSE).flags);
+		close(links[i].peer);
+	}
+	CHECK_EQUAL(0, mp_read_pause(rig.channel, holder.handle));
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, holder.handle, MP_STAGE_READ).result);
+	rig_unlink(&rig, &holder, 0);
+	rig_close(&rig);
+}
+
 /* Pause and close of a read that waits for buffers: its end comes without any. */
 static void starved_read_can_be_paused_and_closed(void)
 {
@@ -192,6 +229,7 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		TEST(starved_reads_wait_and_others_go_on),
 		TEST(starved_reads_resume_in_order),
+		TEST(starved_idle_reads_do_not_keep_the_buffer),
 		TEST(starved_read_can_be_paused_and_closed),
 		TEST(scarce_buffers_carry_everything),
 	};

@@ -44,7 +44,11 @@ void mp_read_unstarve(struct mp_channel *channel, struct mp_slot *slot)
 	slot->read_state = MP_READ_IDLE;
 }
 
-/* Arms as many starved reads as there are buffers. */
+bool mp_read_hungry(const struct mp_channel *channel)
+{
+	return channel->starved_head != MP_NO_SLOT && channel->buffers.out < channel->buffers.count;
+}
+
 void mp_read_feed(struct mp_channel *channel)
 {
 	uint32_t available = channel->buffers.count - channel->buffers.out;

@@ -1,0 +1,284 @@
+/* What each operation of the fake kernel does, one step at a time, until its last completion. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "fake_kernel.h"
+
+static bool waits(const struct fake_request *request)
+{
+	return !fake_file(request->file)->nonblock;
+}
+
+/* A read into the caller's buffer. */
+static void read_once(struct fake_request *request)
+{
+	int32_t result;
+
+	FAKE_RULE(request->checksum == fake_checksum(request));
+	result = fake_file_read(request->file, fake_at(request->sqe.addr), request->sqe.len);
+	if (result != -EAGAIN || !waits(request))
+		fake_finish(request, result, 0);
+}
+
+/* A multishot receive: a completion for each piece. */
+static void receive_leased(struct fake_request *request)
+{
+	struct fake_file *file = fake_file(request->file);
+	uint32_t bytes, flags;
+	uint8_t *address;
+	int32_t lease, result;
+
+	for (;;) {
+		if (!file->count) {
+			result = fake_file_read(request->file, NULL, 0);
+			if (result != -EAGAIN || !waits(request))
+				fake_finish(request, result, 0);
+			return;
+		}
+		lease = fake_buffer_take(request->ring, &address, &bytes);
+		if (lease < 0) {
+			fake_finish(request, lease, 0);
+			return;
+		}
+		result = fake_file_read(request->file, address, bytes);
+		FAKE_RULE(result > 0);
+		flags = IORING_CQE_F_BUFFER | (uint32_t)lease << IORING_CQE_BUFFER_SHIFT;
+		if (!fake_room(request->ring) || fake_chance(fake_chances.end_multishot)) {
+			fake_finish(request, result, flags);
+			return;
+		}
+		fake_post(request->ring, request->sqe.user_data, result, flags | IORING_CQE_F_MORE);
+		if (fake_chance(fake_chances.defer))
+			return;
+	}
+}
+
+/* Sockets are asked with MSG_WAITALL; a pipe answers with what it took. */
+static void write_some(struct fake_request *request)
+{
+	uint32_t skip = request->done;
+	int32_t result = -EAGAIN;
+
+	FAKE_RULE(request->checksum == fake_checksum(request));
+	for (uint32_t i = 0; i < request->vector_count; i++) {
+		const struct iovec *vector = &request->vectors[i];
+
+		if (skip >= vector->iov_len) {
+			skip -= (uint32_t)vector->iov_len;
+			continue;
+		}
+		result = fake_file_write(request->file, (const uint8_t *)vector->iov_base + skip,
+					 (uint32_t)vector->iov_len - skip);
+		break;
+	}
+	if (result > 0)
+		request->done += (uint32_t)result;
+	if (request->done == request->bytes)
+		fake_finish(request, (int32_t)request->bytes, 0);
+	else if (result > 0 && (fake_file(request->file)->socket ? fake_chance(fake_chances.fault) : 1))
+		fake_finish(request, (int32_t)request->done, 0);
+	else if (result < 0 && (result != -EAGAIN || !waits(request)))
+		fake_finish(request, request->done ? (int32_t)request->done : result, 0);
+}
+
+static void accept_one(struct fake_request *request)
+{
+	struct fake_file *listener = fake_file(request->file);
+	const struct io_uring_sqe *sqe = &request->sqe;
+	uint32_t number;
+	int32_t result;
+
+	if (!listener->backlog_count) {
+		if (!waits(request))
+			fake_finish(request, -EAGAIN, 0);
+		return;
+	}
+	number = listener->backlog[0];
+	result = sqe->file_index ? fake_fixed_make(request->ring, number) : fake_fd_make(number);
+	if (result >= 0) {
+		struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = fake_file(number)->peer_port };
+		socklen_t *bytes = fake_at(sqe->addr2);
+
+		FAKE_RULE(*bytes >= sizeof address);
+		memcpy(fake_at(sqe->addr), &address, sizeof address);
+		*bytes = sizeof address;
+		memmove(listener->backlog, listener->backlog + 1,
+			--listener->backlog_count * sizeof *listener->backlog);
+		if (fake_chance(fake_chances.abort)) {
+			if (sqe->file_index)
+				request->ring->fixed[result] = 0;
+			else
+				(void)fake_fd_close(result);
+			if (sqe->file_index)
+				fake_file_drop(number);
+			result = -ECONNABORTED;
+		}
+	}
+	fake_finish(request, result, 0);
+}
+
+static void connect_one(struct fake_request *request)
+{
+	int32_t result = fake_file_connect(request->file, (uint16_t)request->done);
+
+	if (result != -EAGAIN)
+		fake_finish(request, result, 0);
+}
+
+static void poll_once(struct fake_request *request)
+{
+	uint32_t ready = fake_file_ready(request->file) & (request->sqe.poll32_events | POLLERR | POLLHUP);
+
+	if (!ready)
+		return;
+	if (!(request->sqe.len & IORING_POLL_ADD_MULTI)) {
+		fake_finish(request, (int32_t)ready, 0);
+		return;
+	}
+	/* Edge-triggered: once for each write to the eventfd, however much it counts. */
+	if (fake_file(request->file)->counter == request->done)
+		return;
+	request->done = (uint32_t)fake_file(request->file)->counter;
+	if (fake_room(request->ring) && !fake_chance(fake_chances.end_multishot))
+		fake_post(request->ring, request->sqe.user_data, (int32_t)ready, IORING_CQE_F_MORE);
+	else
+		fake_finish(request, (int32_t)ready, 0);
+}
+
+static int32_t close_descriptor(struct fake_request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	int32_t result;
+
+	if (sqe->file_index) {
+		uint32_t index = sqe->file_index - 1;
+
+		result = index < request->ring->fixed_count && request->ring->fixed[index] ? 0 : -EBADF;
+		if (!result) {
+			fake_file_drop(request->ring->fixed[index] - 1);
+			request->ring->fixed[index] = 0;
+		}
+	} else {
+		result = fake_fd_close(sqe->fd);
+	}
+	FAKE_RULE(result == 0); /* the library closes what is its own, once */
+	return result;
+}
+
+static void message(struct fake_request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	struct fake_ring *target = fake_file(request->file)->ring;
+	int32_t result = (int32_t)sqe->len;
+
+	if (sqe->addr == IORING_MSG_SEND_FD) {
+		uint32_t number = sqe->addr3 < request->ring->fixed_count ? request->ring->fixed[sqe->addr3] : 0;
+
+		FAKE_RULE(number && sqe->file_index == IORING_FILE_INDEX_ALLOC);
+		result = fake_fixed_make(target, number - 1);
+		if (result < 0) {
+			fake_finish(request, result, 0);
+			return;
+		}
+		fake_file_hold(number - 1);
+	}
+	fake_post(target, sqe->off, result, 0);
+	fake_finish(request, sqe->addr == IORING_MSG_SEND_FD ? result : 0, 0);
+}
+
+static void install(struct fake_request *request)
+{
+	int32_t fd = fake_fd_make(request->file);
+
+	if (fd >= 0)
+		fake_file_hold(request->file);
+	fake_finish(request, fd, 0);
+}
+
+static void make_socket(struct fake_request *request)
+{
+	uint32_t number = fake_file_make(FAKE_STREAM);
+	int32_t result = fake_fixed_make(request->ring, number);
+
+	if (result < 0)
+		fake_file_drop(number);
+	fake_finish(request, result, 0);
+}
+
+void fake_attempt(struct fake_request *request)
+{
+	int32_t failure = fake_failure(request->sqe.opcode);
+	bool moves = request->sqe.opcode == IORING_OP_RECV || request->vectors;
+
+	if (failure) {
+		/* Whatever close(2) says, the descriptor is gone. */
+		if (request->sqe.opcode == IORING_OP_CLOSE)
+			close_descriptor(request);
+		fake_finish(request, failure, 0);
+		return;
+	}
+	if (moves && !request->done && fake_chance(fake_chances.fault)) {
+		fake_finish(request, -EINTR, 0);
+		return;
+	}
+	if (moves && fake_file(request->file)->kind == FAKE_STREAM && fake_file(request->file)->socket &&
+	    fake_chance(fake_chances.reset)) {
+		struct fake_file *file = fake_file(request->file);
+
+		if (file->peer != FAKE_NONE) {
+			uint32_t peer = file->peer;
+
+			fake_file_reset(peer);
+			fake_file(peer)->broken = true;
+		}
+	}
+	switch (request->sqe.opcode) {
+	case IORING_OP_RECV:
+	case IORING_OP_READ:
+		if (request->sqe.flags & IOSQE_BUFFER_SELECT)
+			receive_leased(request);
+		else
+			read_once(request);
+		break;
+	case IORING_OP_SEND:
+	case IORING_OP_SENDMSG:
+	case IORING_OP_WRITE:
+	case IORING_OP_WRITEV:
+		write_some(request);
+		break;
+	case IORING_OP_ACCEPT:
+		accept_one(request);
+		break;
+	case IORING_OP_CONNECT:
+		connect_one(request);
+		break;
+	case IORING_OP_POLL_ADD:
+		poll_once(request);
+		break;
+	case IORING_OP_SHUTDOWN:
+		fake_file_shutdown(request->file, request->sqe.len);
+		fake_finish(request, 0, 0);
+		break;
+	case IORING_OP_ASYNC_CANCEL:
+		fake_cancel(request);
+		break;
+	case IORING_OP_CLOSE:
+		fake_finish(request, close_descriptor(request), 0);
+		break;
+	case IORING_OP_MSG_RING:
+		message(request);
+		break;
+	case MP_OP_FIXED_FD_INSTALL:
+		install(request);
+		break;
+	case IORING_OP_SOCKET:
+		make_socket(request);
+		break;
+	default:
+		fake_broken("the fake knows the operation", __FILE__, __LINE__);
+	}
+}
