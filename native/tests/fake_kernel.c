@@ -154,6 +154,12 @@ static void look_at_buffers(struct fake_ring *ring)
 	FAKE_RULE((uint16_t)(ring->group_seen - ring->group_head) <= ring->group_entries);
 }
 
+bool fake_buffers_left(struct fake_ring *ring)
+{
+	look_at_buffers(ring);
+	return ring->group_head != ring->group_seen;
+}
+
 int32_t fake_buffer_take(struct fake_ring *ring, uint8_t **address, uint32_t *bytes)
 {
 	struct io_uring_buf *entry;

@@ -167,6 +167,7 @@ bool fake_room(const struct fake_ring *ring);
 void fake_post(struct fake_ring *ring, uint64_t user_data, int32_t result, uint32_t flags);
 /* Takes a provided buffer: its number, or -ENOBUFS. */
 int32_t fake_buffer_take(struct fake_ring *ring, uint8_t **address, uint32_t *bytes);
+bool fake_buffers_left(struct fake_ring *ring);
 int32_t fake_fixed_make(struct fake_ring *ring, uint32_t number);
 /* The error that a test asked for, or 0. */
 int32_t fake_failure(uint8_t opcode);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../src/channel.h"
 #include "os.h"
 
 #define SERVER_PORT 9
@@ -342,6 +343,30 @@ void model_to_fd(struct conn *conn)
 	MUST(fd >= 0 || fd == -EMFILE || fd == -EAGAIN);
 	if (fd >= 0)
 		mp_os_close(fd);
+}
+
+void model_disturb(struct conn *conn)
+{
+	struct mp_channel *channel = model.channels[conn->given_channel];
+	int32_t errors[3];
+
+	if (conn->state != MOVING || !conn->given)
+		return;
+	errors[0] = mp_read(channel, conn->given, conn, 1);
+	errors[1] = mp_write(channel, conn->given, conn, 1);
+	errors[2] = mp_read_start(channel, conn->given);
+	for (uint32_t i = 0; i < COUNT_OF(errors); i++)
+		MUST(errors[i] == -EBUSY || errors[i] == -EBADF || errors[i] == -ENOTSUP);
+}
+
+void model_slept(uint32_t channel)
+{
+	const struct mp_channel *slept = model.channels[channel];
+
+	if (fake_chances.refuse || fake_chances.partial || fake_chances.interrupt || fake_chances.running)
+		return;
+	MUST(slept->owed_head == MP_NO_SLOT);
+	MUST(slept->starved_head == MP_NO_SLOT || slept->buffers.out == slept->buffers.count);
 }
 
 void model_release(uint32_t most)

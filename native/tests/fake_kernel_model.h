@@ -102,5 +102,9 @@ void model_disconnect(struct conn *conn, uint32_t how);
 void model_close(struct conn *conn, uint32_t how);
 void model_transfer(struct conn *conn);
 void model_to_fd(struct conn *conn);
+/* A connection on its way takes no request. */
+void model_disturb(struct conn *conn);
+/* After a dispatch that slept and brought nothing: there was nothing that could have been done. */
+void model_slept(uint32_t channel);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../src/channel.h"
 #include "fake_kernel_model.h"
 
 #define SERVER_PORT 9
@@ -269,6 +270,13 @@ static bool drain(struct conn *conn, uint32_t round)
 		fake_peer_close(conn->peer);
 		conn->state = UNUSED;
 	}
+	/* A pause ends by itself, whatever the peer does or does not. */
+	if (round < 200 && conn->pausing)
+		return true;
+	MUST(!conn->pausing || round < 300 || conn->state != OPEN);
+	/* Some are closed while their peers are silent: nothing but the close ends what they wait for. */
+	if (conn->state == OPEN && (conn - model.conns) % 3 == 0)
+		model_close(conn, (uint32_t)(conn - model.conns) % 2 ? 2 : 0);
 	if (conn->state == OPEN) {
 		model_peer_shutdown(conn);
 		if (round < 400 && conn->port && conn->peer != FAKE_NONE && !conn->broken && !conn->ended && !conn->failed &&
@@ -327,6 +335,7 @@ void model_close_all(void)
 		mp_read_counters(model.channels[i], &counters);
 		MUST(counters.in_flight == 0 && counters.leases_out == 0 && counters.handles_live == 0);
 		MUST(counters.stale_events == 0);
+		MUST(model.channels[i]->lwsockets == 0 && model.channels[i]->handles.live == 0);
 		mp_destroy(model.channels[i]);
 	}
 	close_rest();

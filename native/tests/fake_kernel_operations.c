@@ -32,6 +32,12 @@ static void receive_leased(struct fake_request *request)
 	uint8_t *address;
 	int32_t lease, result;
 
+	/* Linux asks for a buffer before it looks for data, once when the receive is armed. */
+	if (!request->done && !fake_buffers_left(request->ring)) {
+		fake_finish(request, -ENOBUFS, 0);
+		return;
+	}
+	request->done = 1;
 	for (;;) {
 		if (!file->count) {
 			result = fake_file_read(request->file, NULL, 0);

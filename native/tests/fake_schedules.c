@@ -79,7 +79,11 @@ static void dispatch(uint32_t channel)
 		mp_wake(model.channels[channel]);
 		count = mp_dispatch(model.channels[channel], events, capacity, -1);
 	} else {
-		count = mp_dispatch(model.channels[channel], events, capacity, chance(50) ? 0 : 1000000);
+		int64_t timeout_ns = chance(50) ? 0 : 1000000;
+
+		count = mp_dispatch(model.channels[channel], events, capacity, timeout_ns);
+		if (timeout_ns && count == 0)
+			model_slept(channel);
 	}
 	CHECK(count >= 0 && count <= (int32_t)capacity);
 	for (int32_t i = 0; i < count; i++)
@@ -132,6 +136,8 @@ static void act_on(struct conn *conn)
 	case 16:
 		if (chance(30))
 			model_transfer(conn);
+		else if (conn->state == MOVING)
+			model_disturb(conn);
 		else
 			model_to_fd(conn);
 		break;
