@@ -13,7 +13,9 @@ internal sealed class ChildProcess : IAsyncDisposable
     private const string LimitedServer = "limited-server";
     private const int MostErrorsShown = 3;
     private const int PoolThreads = 32;
-    private const string Ready = "READY ";
+
+    /// <summary>What a child's first line of output begins with; the rest of it is its answer.</summary>
+    internal const string Ready = "READY ";
 
     private readonly Process _process;
 
@@ -42,6 +44,10 @@ internal sealed class ChildProcess : IAsyncDisposable
                 await RunLimitedServerAsync(
                     Enum.Parse<TransportKind>(kind), int.Parse(spareFds, CultureInfo.InvariantCulture));
                 return 0;
+            case [Configuration.DeniedServer.Command, .. string[] rest]:
+                return await Configuration.DeniedServer.RunAsync(rest);
+            case [Scheduling.BoundedServer.Command, .. string[] rest]:
+                return await Scheduling.BoundedServer.RunAsync(rest);
             default:
                 await Console.Error.WriteLineAsync($"Unknown child command: {string.Join(' ', args)}");
                 return 2;
@@ -55,6 +61,9 @@ internal sealed class ChildProcess : IAsyncDisposable
     /// <summary>A child that serves, and answers with its port, and may open only a few more fds.</summary>
     public static Task<ChildProcess> StartLimitedServerAsync(TransportKind kind, int spareFds) =>
         StartAsync(LimitedServer, $"{kind}", $"{spareFds}");
+
+    /// <summary>One line on the child's standard input.</summary>
+    public Task TellAsync(string line) => _process.StandardInput.WriteLineAsync(line).InTime("the child to listen");
 
     public async ValueTask DisposeAsync()
     {
@@ -83,7 +92,8 @@ internal sealed class ChildProcess : IAsyncDisposable
         return await _errors.InTime();
     }
 
-    private static async Task<ChildProcess> StartAsync(params string[] arguments)
+    /// <summary>A child that runs a command of <see cref="Main"/>.</summary>
+    internal static async Task<ChildProcess> StartAsync(params string[] arguments)
     {
         string assembly = typeof(ChildProcess).Assembly.Location;
         string runtimes = Path.GetDirectoryName(typeof(object).Assembly.Location)!;

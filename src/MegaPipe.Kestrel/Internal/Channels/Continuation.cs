@@ -16,13 +16,13 @@ internal sealed class ContinuationCost
     public long AverageTicks => Volatile.Read(ref _averageTicks);
 
     /// <summary>
-    /// One long run counts for at most 64 times the budget, so that a connection that blocked for seconds comes back to
-    /// its carrier after some 30 quick runs instead of hundreds.
+    /// One run counts for at most 4 times the budget: a single one that was preempted says nothing about the handler
+    /// (it takes three to be offloaded), and a connection that blocked for seconds is back after a dozen quick runs.
     /// </summary>
     public void Add(long ticks, long budgetTicks)
     {
         long average = _averageTicks;
-        ticks = Math.Min(ticks, budgetTicks << 6);
+        ticks = Math.Min(ticks, budgetTicks << 2);
         Volatile.Write(ref _averageTicks, average + ((ticks - average) >> Shift));
     }
 }
