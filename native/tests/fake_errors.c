@@ -4,49 +4,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
-#include "common_rig.h"
-#include "fake_kernel.h"
+#include "fake_kernel_rig.h"
 
 #define PORT 80
-
-static struct rig rig;
-
-static void begin(void)
-{
-	fake_begin(1, NULL);
-	rig_open(&rig, NULL);
-}
-
-static void end(void)
-{
-	rig_close(&rig);
-	fake_end();
-}
-
-static struct rig_link pair(bool nonblock)
-{
-	struct rig_link link = { .peer = -1 };
-	uint32_t peer;
-
-	link.handle = mp_register(rig.channel, fake_pair(true, nonblock, &peer), 0, 0);
-	CHECK(link.handle > 0);
-	link.peer = (int32_t)peer;
-	return link;
-}
-
-static void unlink_pair(struct rig_link *link)
-{
-	int32_t peer = link->peer;
-
-	link->peer = -1;
-	rig_unlink(&rig, link, 0);
-	fake_peer_close((uint32_t)peer);
-}
-
-static void say(const struct rig_link *link, const char *text)
-{
-	CHECK_EQUAL(strlen(text), fake_peer_send((uint32_t)link->peer, (const uint8_t *)text, (uint32_t)strlen(text)));
-}
 
 static void read_error_is_told_and_read_can_be_made_again(void)
 {
@@ -304,61 +264,6 @@ static void transfer_error_keeps_the_handle_here(void)
 	}
 }
 
-static void enter_refused_is_tried_again(void)
-{
-	static const int32_t errors[] = { EAGAIN, EBUSY };
-
-	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
-		struct rig_link link;
-		char text[2];
-
-		begin();
-		link = pair(false);
-		fake_fail_enter(-errors[i], 5);
-		say(&link, "ok");
-		rig_read(&rig, link.handle, text, 2);
-		rig_write(&rig, link.handle, text, 2);
-		unlink_pair(&link);
-		end();
-	}
-}
-
-static void enter_broken_is_told(void)
-{
-	struct mp_event event;
-
-	begin();
-	fake_fail_enter(-EBADR, 1);
-	CHECK_EQUAL(-EBADR, mp_dispatch(rig.channel, &event, 1, 1000));
-	fake_fail_enter(-EINTR, 1);
-	CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, -1));
-	end();
-}
-
-/* The kernel ended the paused read with data: the next one is not taken for cancelled (schedule seed 12699). */
-static void close_after_paused_read_ended_with_data_cancels_the_next(void)
-{
-	struct rig_link link;
-	char text[2];
-
-	begin();
-	link = pair(false);
-	fake_chances.end_multishot = 1000;
-	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
-	CHECK(mp_flush(rig.channel) >= 0);
-	say(&link, "ok");
-	fake_run(1);
-	CHECK_EQUAL(0, mp_read_pause(rig.channel, link.handle));
-	rig_leased(&rig, link.handle, text, 2);
-	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_READ).result);
-	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
-	CHECK_EQUAL(0, mp_close(rig.channel, link.handle, 0));
-	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_READ).result);
-	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, link.handle, MP_STAGE_CLOSE).flags);
-	fake_peer_close((uint32_t)link.peer);
-	end();
-}
-
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -373,9 +278,6 @@ int main(int argc, char **argv)
 		TEST(close_error_retires_and_is_not_retried),
 		TEST(disconnect_error_is_told),
 		TEST(transfer_error_keeps_the_handle_here),
-		TEST(enter_refused_is_tried_again),
-		TEST(enter_broken_is_told),
-		TEST(close_after_paused_read_ended_with_data_cancels_the_next),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

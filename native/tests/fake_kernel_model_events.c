@@ -336,6 +336,7 @@ void model_close_all(void)
 		MUST(counters.in_flight == 0 && counters.leases_out == 0 && counters.handles_live == 0);
 		MUST(counters.stale_events == 0);
 		MUST(model.channels[i]->lwsockets == 0 && model.channels[i]->handles.live == 0);
+		MUST(model.channels[i]->buffers.out == 0);
 		mp_destroy(model.channels[i]);
 	}
 	close_rest();
