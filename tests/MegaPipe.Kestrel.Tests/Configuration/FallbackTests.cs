@@ -1,0 +1,62 @@
+// Where io_uring is denied: the stock transport serves after one warning, or the host stops if it was told to.
+using System.Globalization;
+using System.Net.Http.Json;
+using MegaPipe.Kestrel.Tests.Support;
+
+namespace MegaPipe.Kestrel.Tests.Configuration;
+
+[Trait("Area", "Fallback")]
+public sealed class FallbackTests
+{
+    [Theory]
+    [InlineData(SeccompFilter.Eperm, "seccomp", "Allow io_uring_setup")]
+    [InlineData(SeccompFilter.Enosys, "io_uring_setup is not there", "Linux 6.1")]
+    public async Task IoUringDenied_SocketsServesAfterOneWarningWithCheckAndRemedy(
+        int errno, string check, string remedy)
+    {
+        await using ChildProcess child = await DeniedServer.StartAsync(errno, "--MegaPipe:Backlog", "77");
+        using HttpClient client = new()
+        {
+            BaseAddress = new Uri($"http://127.0.0.1:{int.Parse(child.Answer, CultureInfo.InvariantCulture)}/"),
+            Timeout = InTimeExtensions.Limit,
+        };
+        for (int i = 0; i < 5; i++)
+        {
+            Assert.Equal("hello", await client.GetStringAsync(new Uri("/", UriKind.Relative)).InTime());
+        }
+
+        DeniedReport report = (await client.GetFromJsonAsync<DeniedReport>(
+            new Uri("/transport", UriKind.Relative)).InTime())!;
+        Assert.Equal("sockets", report.Transport);
+        Assert.Contains("Sockets", report.ConnectionType, StringComparison.Ordinal);
+        Assert.Contains(check, report.FallbackReason, StringComparison.Ordinal);
+        Assert.Contains(remedy, report.FallbackReason, StringComparison.Ordinal);
+        string warning = Assert.Single(report.Warnings);
+        Assert.StartsWith("102 Warning ", warning, StringComparison.Ordinal);
+        Assert.Contains(report.FallbackReason!, warning, StringComparison.Ordinal);
+        Assert.Empty(report.Started);
+        Assert.Equal(0, report.Channels);
+        Assert.Equal("77", report.Backlog);
+    }
+
+    [Theory]
+    [InlineData(SeccompFilter.Eperm, "seccomp")]
+    [InlineData(SeccompFilter.Enosys, "Linux 6.1")]
+    public async Task IoUringDeniedAndFallbackFail_HostStopsWithTheReason(int errno, string reason)
+    {
+        await using ChildProcess child = await DeniedServer.StartAsync(errno, "--MegaPipe:Fallback", "Fail");
+        Assert.StartsWith(DeniedServer.Failed, child.Answer, StringComparison.Ordinal);
+        Assert.Contains("PlatformNotSupportedException", child.Answer, StringComparison.Ordinal);
+        Assert.Contains(reason, child.Answer, StringComparison.Ordinal);
+        Assert.Contains("MegaPipe:Fallback", child.Answer, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task IoUringDenied_WrongOptionStillStopsTheHost()
+    {
+        await using ChildProcess child = await DeniedServer.StartAsync(
+            SeccompFilter.Eperm, "--MegaPipe:Channels", "0");
+        Assert.StartsWith(DeniedServer.Failed, child.Answer, StringComparison.Ordinal);
+        Assert.Contains("MegaPipe:Channels is 0; allowed: 1 to 1024", child.Answer, StringComparison.Ordinal);
+    }
+}

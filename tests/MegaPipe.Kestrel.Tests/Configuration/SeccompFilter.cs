@@ -1,0 +1,80 @@
+// A seccomp filter that refuses io_uring_setup, as a container's profile or an old kernel does. For child processes:
+// it stays for the process's life.
+using System.Runtime.InteropServices;
+
+namespace MegaPipe.Kestrel.Tests.Configuration;
+
+internal static class SeccompFilter
+{
+    public const int Eperm = 1;
+    public const int Enosys = 38;
+
+    private const int SetNoNewPrivileges = 38;
+    private const int IoUringSetup = 425; // the same on every architecture
+    private const nint SetModeFilter = 1;
+    private const nint SynchronizeThreads = 1;
+    private const uint Allow = 0x7fff_0000;
+    private const uint RefuseWithErrno = 0x0005_0000;
+
+    /// <summary>Load a word of struct seccomp_data; jump when equal; return.</summary>
+    private const ushort Load = 0x20;
+    private const ushort JumpIfEqual = 0x15;
+    private const ushort Return = 0x06;
+
+    private static int SeccompNumber => RuntimeInformation.ProcessArchitecture switch
+    {
+        Architecture.X64 => 317,
+        Architecture.Arm64 => 277,
+        var other => throw new PlatformNotSupportedException($"seccomp's number on {other} is not known here."),
+    };
+
+    /// <summary>From now on io_uring_setup fails with this errno, on every thread of the process.</summary>
+    public static void RefuseIoUring(int errno)
+    {
+        Instruction[] program =
+        [
+            new(Load, 0, 0, 0),
+            new(JumpIfEqual, 0, 1, IoUringSetup),
+            new(Return, 0, 0, RefuseWithErrno | (uint)errno),
+            new(Return, 0, 0, Allow),
+        ];
+        GCHandle pinned = GCHandle.Alloc(program, GCHandleType.Pinned);
+        try
+        {
+            Program filter = new() { Length = (ushort)program.Length, Instructions = pinned.AddrOfPinnedObject() };
+            if (Prctl(SetNoNewPrivileges, 1, 0, 0, 0) != 0 ||
+                Syscall(SeccompNumber, SetModeFilter, SynchronizeThreads, ref filter) != 0)
+            {
+                throw new InvalidOperationException($"seccomp: errno {Marshal.GetLastPInvokeError()}");
+            }
+        }
+        finally
+        {
+            pinned.Free();
+        }
+    }
+
+    [DllImport("libc", EntryPoint = "prctl", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int Prctl(int option, nint first, nint second, nint third, nint fourth);
+
+    [DllImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern nint Syscall(nint number, nint operation, nint flags, ref Program program);
+
+    [StructLayout(LayoutKind.Sequential)]
+    private readonly struct Instruction(ushort code, byte whenTrue, byte whenFalse, uint operand)
+    {
+        private readonly ushort _code = code;
+        private readonly byte _whenTrue = whenTrue;
+        private readonly byte _whenFalse = whenFalse;
+        private readonly uint _operand = operand;
+    }
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Program
+    {
+        public ushort Length;
+        public nint Instructions;
+    }
+}

@@ -1,0 +1,74 @@
+// A child process with few carriers: the pool of carriers is the process's, so only a process of its own has a bound
+// that earlier tests have not passed already.
+using System.Globalization;
+using MegaPipe.Kestrel.Tests.Support;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace MegaPipe.Kestrel.Tests.Scheduling;
+
+internal static class BoundedServer
+{
+    public const string Command = "bounded-server";
+
+    /// <summary>Makes every handler at /block return; those that come later do not block.</summary>
+    public const string Release = "release";
+
+    private const int PoolThreads = 64;
+
+    public static Task<ChildProcess> StartAsync(int maxCarriers, int channels) => ChildProcess.StartAsync(
+        Command, maxCarriers.ToString(CultureInfo.InvariantCulture), channels.ToString(CultureInfo.InvariantCulture));
+
+    public static async Task<int> RunAsync(string[] arguments)
+    {
+        // What is offloaded and blocks must not wait for the pool to grow by a thread or two a second.
+        ThreadPool.SetMinThreads(PoolThreads, PoolThreads);
+        using ManualResetEventSlim released = new();
+        using HttpClient self = new() { Timeout = TimeSpan.FromSeconds(10) };
+        int blocked = 0;
+        HostHarness? host = null;
+        host = await HostHarness.StartAsync(
+            TransportKind.MegaPipe,
+            context =>
+            {
+                string path = context.Request.Path.Value!;
+                switch (path)
+                {
+                    case "/block":
+                        Interlocked.Increment(ref blocked);
+                        released.Wait(InTimeExtensions.Limit);
+                        return context.Response.WriteAsync("[blocked]");
+                    case "/blocked":
+                        return context.Response.WriteAsync($"[{Volatile.Read(ref blocked)}]");
+                    case "/self":
+                        string inner = self.GetStringAsync(new Uri(host!.BaseAddress, "/")).GetAwaiter().GetResult();
+                        return context.Response.WriteAsync($"[self {inner}]");
+                    case "/warnings":
+                        return context.Response.WriteAsync($"[{host!.Logs.Count(104)}]");
+                    default:
+                        return context.Response.WriteAsync("[plain]");
+                }
+            },
+            setup =>
+            {
+                setup.QuietLogs = true;
+                setup.Services = services => services.Configure<MegaPipeTransportOptions>(options =>
+                {
+                    options.MaxCarriers = int.Parse(arguments[0], CultureInfo.InvariantCulture);
+                    options.Channels = int.Parse(arguments[1], CultureInfo.InvariantCulture);
+                });
+            });
+        Console.WriteLine($"{ChildProcess.Ready}{host.BaseAddress.Port}");
+        while (await Console.In.ReadLineAsync() is { } line)
+        {
+            if (line == Release)
+            {
+                released.Set();
+            }
+        }
+
+        released.Set();
+        await host.StopAsync();
+        return 0;
+    }
+}
