@@ -231,17 +231,6 @@ internal sealed partial class CoalescingPipeWriter
         return result;
     }
 
-    /// <summary>Memory larger than a pool block, for one write. Pinned for its life, so that it needs no handle.</summary>
-    private sealed class LargeBlock(int bytes) : IMemoryOwner<byte>
-    {
-        public Memory<byte> Memory { get; } =
-            MemoryMarshal.CreateFromPinnedArray(GC.AllocateUninitializedArray<byte>(bytes, pinned: true), 0, bytes);
-
-        public void Dispose()
-        {
-        }
-    }
-
     /// <summary>The awaited flush.</summary>
     private sealed class FlushContinuation(
         CoalescingPipeWriter writer, ContinuationCost cost, ChannelScheduling scheduling)
