@@ -59,7 +59,7 @@ static void close_after_paused_read_ended_with_data_cancels_the_next(void)
 	end();
 }
 
-/* The EAGAIN of a non-blocking socket was seen; the poll that follows is owed, because there was no room for its event. */
+/* The EAGAIN of a non-blocking socket was seen, and the poll that follows is owed: dispatch had no room for more. */
 static void pause_before_the_poll_is_made_ends(void)
 {
 	struct rig_link idle, busy;

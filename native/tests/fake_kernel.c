@@ -30,7 +30,8 @@ _Noreturn void fake_broken(const char *rule, const char *file, int line)
 {
 	if (fake_on_broken)
 		fake_on_broken();
-	fprintf(stderr, "fake kernel, seed %llu: broken rule: %s (%s:%d)\n", (unsigned long long)seed, rule, file, line);
+	fprintf(stderr, "fake kernel, seed %llu: broken rule: %s (%s:%d)\n", (unsigned long long)seed, rule, file,
+		line);
 	abort();
 }
 

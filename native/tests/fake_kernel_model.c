@@ -30,8 +30,8 @@ void model_print(void)
 
 		if (conn->state != UNUSED)
 			fprintf(stderr,
-				"%u: state %d channel %u handle %lld reading %d writing %u port %u connecting %d failed %d "
-				"broken %d ended %d sent %llu got %llu peer %d\n",
+				"%u: state %d channel %u handle %lld reading %d writing %u port %u connecting %d "
+				"failed %d broken %d ended %d sent %llu got %llu peer %d\n",
 				i, (int)conn->state, conn->channel, (long long)conn->handle, (int)conn->reading,
 				conn->writing, conn->port, conn->connecting, conn->failed, conn->broken, conn->ended,
 				(unsigned long long)conn->sent, (unsigned long long)conn->got, (int)conn->peer);

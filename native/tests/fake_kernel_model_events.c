@@ -13,7 +13,8 @@
 static struct conn *find(uint32_t channel, mp_handle handle)
 {
 	for (uint32_t i = 0; i < CONNS; i++)
-		if (model.conns[i].state != UNUSED && model.conns[i].handle == handle && model.conns[i].channel == channel)
+		if (model.conns[i].state != UNUSED && model.conns[i].handle == handle &&
+		    model.conns[i].channel == channel)
 			return &model.conns[i];
 	model_complain("an event of a handle that is retired or was never made");
 }
@@ -279,8 +280,8 @@ static bool drain(struct conn *conn, uint32_t round)
 		model_close(conn, (uint32_t)(conn - model.conns) % 2 ? 2 : 0);
 	if (conn->state == OPEN) {
 		model_peer_shutdown(conn);
-		if (round < 400 && conn->port && conn->peer != FAKE_NONE && !conn->broken && !conn->ended && !conn->failed &&
-		    !conn->no_more_reads) {
+		if (round < 400 && conn->port && conn->peer != FAKE_NONE && !conn->broken && !conn->ended &&
+		    !conn->failed && !conn->no_more_reads) {
 			if (!conn->reading)
 				model_read_start(conn);
 			if (!conn->reading)

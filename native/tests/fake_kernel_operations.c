@@ -44,8 +44,8 @@ static void receive_leased(struct fake_request *request)
 			/* Some kernels hand out a buffer with the end of the stream. */
 			if (result == 0 && fake_chance(fake_chances.shorten)) {
 				lease = fake_buffer_take(request->ring, &address, &bytes);
-				flags = lease < 0 ? 0 : IORING_CQE_F_BUFFER | (uint32_t)lease << IORING_CQE_BUFFER_SHIFT;
-				fake_finish(request, 0, flags);
+				flags = IORING_CQE_F_BUFFER | (uint32_t)lease << IORING_CQE_BUFFER_SHIFT;
+				fake_finish(request, 0, lease < 0 ? 0 : flags);
 				return;
 			}
 			if (result != -EAGAIN || !waits(request))

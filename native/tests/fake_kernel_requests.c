@@ -65,10 +65,13 @@ void fake_finish(struct fake_request *request, int32_t result, uint32_t flags)
 /* The end of a cancelled request: what it has done so far, or nothing. */
 static void give_up(struct fake_request *request)
 {
+	/* A worker that a cancel interrupts may say so; a poll has no worker. */
+	bool worker = request->running && request->sqe.opcode != IORING_OP_POLL_ADD;
+
 	if (request->vectors && request->done)
 		fake_finish(request, (int32_t)request->done, 0);
 	else
-		fake_finish(request, request->running && request->sqe.opcode != IORING_OP_POLL_ADD && fake_chance(500) ? -EINTR : -ECANCELED, 0);
+		fake_finish(request, worker && fake_chance(500) ? -EINTR : -ECANCELED, 0);
 }
 
 void fake_cancel(struct fake_request *request)
