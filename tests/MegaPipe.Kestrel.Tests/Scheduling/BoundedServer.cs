@@ -2,7 +2,6 @@
 // that earlier tests have not passed already.
 using System.Globalization;
 using MegaPipe.Kestrel.Tests.Support;
-using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;
@@ -37,16 +36,16 @@ internal static class BoundedServer
                     case "/block":
                         Interlocked.Increment(ref blocked);
                         released.Wait(InTimeExtensions.Limit);
-                        return context.Response.WriteAsync("[blocked]");
+                        return context.Answer("[blocked]");
                     case "/blocked":
-                        return context.Response.WriteAsync($"[{Volatile.Read(ref blocked)}]");
+                        return context.Answer($"[{Volatile.Read(ref blocked)}]");
                     case "/self":
                         string inner = self.GetStringAsync(new Uri(host!.BaseAddress, "/")).GetAwaiter().GetResult();
-                        return context.Response.WriteAsync($"[self {inner}]");
+                        return context.Answer($"[self {inner}]");
                     case "/warnings":
-                        return context.Response.WriteAsync($"[{host!.Logs.Count(104)}]");
+                        return context.Answer($"[{host!.Logs.Count(104)}]");
                     default:
-                        return context.Response.WriteAsync("[plain]");
+                        return context.Answer("[plain]");
                 }
             },
             setup =>

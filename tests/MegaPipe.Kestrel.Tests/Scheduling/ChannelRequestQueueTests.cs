@@ -1,0 +1,156 @@
+// The queue that any thread asks a channel through, and the average that decides where continuations run.
+using MegaPipe.Kestrel.Internal;
+
+namespace MegaPipe.Kestrel.Tests.Scheduling;
+
+[Trait("Area", "Scheduling")]
+public sealed class ChannelRequestQueueTests
+{
+    private const long Budget = 100_000;
+
+    private ChannelRequestQueue _queue;
+
+    [Fact]
+    public void TakeAll_OneProducer_GivesOrderOfArrivalAndAsksForOneWakeUp()
+    {
+        Numbered[] requests = [.. Enumerable.Range(0, 10).Select(i => new Numbered(0, i))];
+        Assert.True(_queue.IsEmpty);
+        Assert.Equal([true, .. Enumerable.Repeat(false, 9)], requests.Select(request => _queue.Push(request)));
+        Assert.Equal(Enumerable.Range(0, 10), Take().Select(request => request.Number));
+        Assert.True(_queue.IsEmpty);
+        Assert.Null(_queue.TakeAll());
+        Assert.True(_queue.Push(requests[3]));
+        Assert.Same(requests[3], Assert.Single(Take()));
+    }
+
+    [Fact]
+    public void PushAndTakeAll_ManyThreads_NothingIsLostDoubledOrReordered()
+    {
+        const int Producers = 4;
+        const int PerProducer = 50_000;
+        int asked = 0;
+        Thread[] producers =
+        [
+            .. Enumerable.Range(0, Producers).Select(producer => new Thread(() =>
+            {
+                for (int i = 0; i < PerProducer; i++)
+                {
+                    if (_queue.Push(new Numbered(producer, i)))
+                    {
+                        Interlocked.Increment(ref asked);
+                    }
+                }
+            })),
+        ];
+        foreach (Thread producer in producers)
+        {
+            producer.Start();
+        }
+
+        int[] next = new int[Producers];
+        int batches = 0;
+        for (int taken = 0; taken < Producers * PerProducer;)
+        {
+            int before = taken;
+            foreach (Numbered request in Take())
+            {
+                Assert.Equal(next[request.Producer]++, request.Number);
+                taken++;
+            }
+
+            batches += taken > before ? 1 : 0;
+            Assert.True(taken > before || producers.Any(thread => thread.IsAlive) || !_queue.IsEmpty, "Requests are lost.");
+        }
+
+        Assert.True(_queue.IsEmpty);
+        foreach (Thread producer in producers)
+        {
+            producer.Join();
+        }
+
+        // One wake-up for each time that the queue was empty: none too many, none missing.
+        Assert.Equal(batches, asked);
+    }
+
+    [Fact]
+    public void Cost_QuickRuns_StayBelowTheBudget()
+    {
+        ContinuationCost cost = new();
+        for (int i = 0; i < 1000; i++)
+        {
+            cost.Add(Budget / 2, Budget);
+            Assert.InRange(cost.AverageTicks, 0, Budget / 2);
+        }
+    }
+
+    [Fact]
+    public void Cost_RunsAboveTheBudget_AreAboveItSoon()
+    {
+        ContinuationCost cost = new();
+        int runs = 0;
+        while (cost.AverageTicks <= Budget)
+        {
+            cost.Add(Budget * 2, Budget);
+            Assert.True(++runs < 20);
+        }
+    }
+
+    [Fact]
+    public void Cost_OneRunThatWasPreempted_StaysOnTheCarrier()
+    {
+        ContinuationCost cost = new();
+        for (int i = 0; i < 10; i++)
+        {
+            cost.Add(long.MaxValue / 2, Budget);
+            Assert.InRange(cost.AverageTicks, 1, Budget);
+            for (int quick = 0; quick < 30; quick++)
+            {
+                cost.Add(Budget / 20, Budget);
+            }
+        }
+    }
+
+    [Fact]
+    public void Cost_AfterManyVeryLongRuns_ForgetsThemWithinTwentyQuickOnes()
+    {
+        ContinuationCost cost = new();
+        for (int i = 0; i < 1000; i++)
+        {
+            cost.Add(long.MaxValue / 2, Budget);
+        }
+
+        Assert.True(cost.AverageTicks > Budget);
+        int runs = 0;
+        while (cost.AverageTicks > Budget)
+        {
+            cost.Add(Budget / 20, Budget);
+            Assert.True(++runs <= 20, $"still {cost.AverageTicks} after {runs} quick runs");
+        }
+    }
+
+    private List<Numbered> Take()
+    {
+        List<Numbered> taken = [];
+        for (IChannelRequest? request = _queue.TakeAll(); request is not null;)
+        {
+            IChannelRequest? next = request.NextRequest;
+            taken.Add((Numbered)request);
+            request = next;
+        }
+
+        return taken;
+    }
+
+    private sealed class Numbered(int producer, int number) : IChannelRequest
+    {
+        public int Producer { get; } = producer;
+
+        public int Number { get; } = number;
+
+        public IChannelRequest? NextRequest { get; set; }
+
+        public void Perform(TransportChannel channel)
+        {
+        }
+    }
+}

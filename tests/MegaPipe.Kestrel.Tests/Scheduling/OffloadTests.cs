@@ -1,0 +1,103 @@
+// Long work goes to the thread pool, and comes back when it has become short.
+using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Tests.Support;
+
+namespace MegaPipe.Kestrel.Tests.Scheduling;
+
+[Trait("Area", "Scheduling")]
+public sealed class OffloadTests
+{
+    [Fact]
+    public async Task Connection_OverTheBudgetThenQuickAgain_IsOffloadedAndComesBack()
+    {
+        await using HostHarness host = await SchedulingHost.StartAsync(
+            context =>
+            {
+                if (context.Request.Path == "/slow")
+                {
+                    Thread.Sleep(5);
+                }
+
+                return context.Answer(SchedulingHost.OnCarrier ? "carrier" : "pool");
+            },
+            options =>
+            {
+                options.Channels = 1;
+                options.InlineBudget = TimeSpan.FromMilliseconds(1);
+                options.HandOverAfter = TimeSpan.FromSeconds(10);
+            });
+        HttpPeer slow = await host.ConnectPeerAsync();
+        await UntilAsync(slow, "/", "carrier");
+        Assert.Equal(0, LeakCheck.Sum(host.Status, "offloaded"));
+        await UntilAsync(slow, "/slow", "pool");
+        Assert.True(LeakCheck.Sum(host.Status, "offloaded") > 0);
+
+        // Each connection is judged by itself.
+        HttpPeer quick = await host.ConnectPeerAsync();
+        await UntilAsync(quick, "/", "carrier");
+        await UntilAsync(slow, "/", "carrier");
+        Assert.True(LeakCheck.Sum(host.Status, "inline") > 0);
+    }
+
+    [Fact]
+    public async Task Connection_SlowFromItsFirstRequest_IsOffloadedSoonAndStaysThere()
+    {
+        await using HostHarness host = await SchedulingHost.StartAsync(
+            context =>
+            {
+                Thread.Sleep(2);
+                return context.Answer(SchedulingHost.OnCarrier ? "carrier" : "pool");
+            },
+            options => options.Channels = 1);
+        HttpPeer peer = await host.ConnectPeerAsync();
+        List<string> places = [];
+        for (int i = 0; i < 40; i++)
+        {
+            places.Add(await peer.GetAsync("/"));
+        }
+
+        Assert.DoesNotContain("carrier", places[10..]);
+    }
+
+    [Fact]
+    public async Task HandOverAfter_VeryShort_ManyHandOversAndEveryAnswerIsRight()
+    {
+        long before = CarrierWatcher.Instance.HandOverCount;
+        await using HostHarness host = await SchedulingHost.StartAsync(
+            context =>
+            {
+                Thread.Sleep(4);
+                return context.Answer(context.Request.Path);
+            },
+            options =>
+            {
+                options.Channels = 2;
+                options.HandOverAfter = TimeSpan.FromMicroseconds(100);
+                options.InlineBudget = TimeSpan.FromSeconds(1); // never offloaded: only the watcher helps
+            });
+        await Task.WhenAll(Enumerable.Range(0, 16).Select(async connection =>
+        {
+            HttpPeer peer = await host.ConnectPeerAsync();
+            for (int i = 0; i < 10; i++)
+            {
+                Assert.Equal($"/{connection}/{i}", await peer.GetAsync($"/{connection}/{i}"));
+            }
+        }));
+        Assert.True(CarrierWatcher.Instance.HandOverCount > before);
+        Assert.Equal(0, LeakCheck.Sum(host.Status, "offloaded"));
+    }
+
+    /// <summary>Asks until a handler runs there; a few dozen requests are enough, by ContinuationCost's own tests.</summary>
+    private static async Task UntilAsync(HttpPeer peer, string path, string where)
+    {
+        for (int i = 0; i < 200; i++)
+        {
+            if (await peer.GetAsync(path) == where)
+            {
+                return;
+            }
+        }
+
+        Assert.Fail($"{path} never ran on the {where}.");
+    }
+}

@@ -1,0 +1,212 @@
+// The word that decides who carries a channel: each exchange on it, one at a time.
+using MegaPipe.Kestrel.Internal;
+
+namespace MegaPipe.Kestrel.Tests.Scheduling;
+
+[Trait("Area", "Scheduling")]
+public sealed class TurnTests
+{
+    private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(30);
+
+    [Fact]
+    public void TryTakeAway_CarrierIdle_Fails()
+    {
+        using TestChannel test = new(carriers: 2);
+        using ManualResetEventSlim ran = new();
+        test.Ready(new TestContinuation(test.Scheduling, ran.Set));
+        Assert.True(ran.Wait(s_limit));
+        TestChannel.WaitUntil(() => test.Channel.EpochInApplication < 0, () => "The carrier never left the application.");
+        Assert.Equal(-1, test.Channel.TryTakeAway(0));
+        Assert.Equal(1, test.Channel.Runs);
+    }
+
+    [Fact]
+    public void TryTakeAway_CarrierInApplication_SucceedsOnceAndForThatEpochOnly()
+    {
+        using TestChannel test = new(carriers: 2);
+        using Stuck stuck = new(test);
+        Assert.Equal(-1, test.Channel.TryTakeAway(1));
+        Assert.Equal(1, test.Channel.TryTakeAway(0));
+        Assert.Equal(-1, test.Channel.TryTakeAway(0));
+        Assert.Equal(-1, test.Channel.TryTakeAway(1));
+        Assert.True(test.TryAssign(1));
+        stuck.Release();
+        TestChannel.WaitUntil(() => test.FreeCarriers == 1, () => "The stuck carrier never became a spare.");
+        Assert.False(stuck.WasCarriedAtTheEnd);
+    }
+
+    [Fact]
+    public void HandOver_RestOfTheBatch_RunsOnTheNextCarrierInOrder()
+    {
+        using TestChannel test = new(carriers: 2);
+        using ManualResetEventSlim entered = new();
+        using ManualResetEventSlim release = new();
+        List<int> order = [];
+        int firstThread = 0;
+        int otherThreads = 0;
+        test.Ready(
+        [
+            new TestContinuation(test.Scheduling, () =>
+            {
+                firstThread = Environment.CurrentManagedThreadId;
+                entered.Set();
+                release.Wait(s_limit);
+            }),
+            .. Enumerable.Range(1, 100).Select(i => new TestContinuation(test.Scheduling, () =>
+            {
+                order.Add(i);
+                otherThreads += Environment.CurrentManagedThreadId == firstThread ? 0 : 1;
+            })),
+        ]);
+        Assert.True(entered.Wait(s_limit));
+        Assert.True(test.TryHandOver());
+        TestChannel.WaitUntil(
+            () => test.Channel.Runs == 101 && test.Channel.EpochInApplication < 0, () => $"{test.Channel.Runs} of 101 ran");
+        Assert.Equal(Enumerable.Range(1, 100), order);
+        Assert.Equal(100, otherThreads);
+        release.Set();
+    }
+
+    [Fact]
+    public void Request_FromAThreadThatLostItsChannel_IsPerformedByTheNextCarrier()
+    {
+        using TestChannel test = new(carriers: 2);
+        using ManualResetEventSlim performed = new();
+        int carrier = 0;
+        using Stuck stuck = new(test, atTheEnd: () => test.Channel.Post(_ =>
+        {
+            carrier = Environment.CurrentManagedThreadId;
+            performed.Set();
+        }));
+        Assert.True(test.TryHandOver());
+        // Until the other carrier has begun, the stuck one could come back and take the assignment itself.
+        using ManualResetEventSlim begun = new();
+        test.Channel.Post(_ => begun.Set());
+        Assert.True(begun.Wait(s_limit));
+        stuck.Release();
+        Assert.True(performed.Wait(s_limit));
+        Assert.NotEqual(stuck.ThreadId, carrier);
+    }
+
+    [Fact]
+    public void Request_BeforeTheHandOverFromTheCarrierItself_IsNotForgotten()
+    {
+        using TestChannel test = new(carriers: 2);
+        using ManualResetEventSlim performed = new();
+        using ManualResetEventSlim entered = new();
+        using ManualResetEventSlim release = new();
+        test.Ready(new TestContinuation(test.Scheduling, () =>
+        {
+            // No wake-up: this thread is the carrier and performs requests before it sleeps. Then it is not any more.
+            test.Channel.Post(_ => performed.Set());
+            entered.Set();
+            release.Wait(s_limit);
+        }));
+        Assert.True(entered.Wait(s_limit));
+        Assert.False(performed.IsSet);
+        Assert.True(test.TryHandOver());
+        Assert.True(performed.Wait(s_limit));
+        release.Set();
+    }
+
+    [Fact]
+    public void TryEnterRing_OnTheCarrier_KeepsTheWatcherAwayUntilItLeaves()
+    {
+        using TestChannel test = new(carriers: 2);
+        using ManualResetEventSlim inRing = new();
+        using ManualResetEventSlim leave = new();
+        using ManualResetEventSlim left = new();
+        using ManualResetEventSlim release = new();
+        bool entered = false, again = true;
+        test.Ready(new TestContinuation(test.Scheduling, () =>
+        {
+            entered = test.Channel.TryEnterRing();
+            inRing.Set();
+            leave.Wait(s_limit);
+            test.Channel.LeaveRing();
+            left.Set();
+            release.Wait(s_limit);
+            again = test.Channel.TryEnterRing();
+        }));
+        Assert.True(inRing.Wait(s_limit));
+        Assert.True(entered);
+        Assert.Equal(-1, test.Channel.TryTakeAway(0));
+        Assert.Equal(-1, test.Channel.EpochInApplication);
+        leave.Set();
+        Assert.True(left.Wait(s_limit));
+        Assert.True(test.TryHandOver());
+        release.Set();
+        TestChannel.WaitUntil(() => test.FreeCarriers == 1, () => "The stuck carrier never became a spare.");
+        Assert.False(again);
+        Assert.False(test.Channel.TryEnterRing()); // this thread never carried anything
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Resume_AboveTheBudgetOrWithoutCarriers_RunsOnThePool(bool aboveBudget)
+    {
+        using TestChannel test = new(carriers: 1);
+        using ManualResetEventSlim ran = new();
+        ContinuationCost cost = new();
+        if (aboveBudget)
+        {
+            for (int i = 0; i < 20; i++)
+            {
+                cost.Add(test.Scheduling.BudgetTicks * 2, test.Scheduling.BudgetTicks);
+            }
+        }
+        else
+        {
+            test.Channel.OffloadAll = true;
+        }
+
+        bool onPool = false;
+        test.Ready(new TestContinuation(
+            test.Scheduling,
+            () =>
+            {
+                onPool = Thread.CurrentThread.IsThreadPoolThread;
+                ran.Set();
+            },
+            cost));
+        Assert.True(ran.Wait(s_limit));
+        Assert.True(onPool);
+        Assert.Equal((1, 0), (test.Channel.OffloadedCount, test.Channel.InlineCount));
+    }
+
+    /// <summary>The channel's carrier held in application code.</summary>
+    private sealed class Stuck : IDisposable
+    {
+        private readonly ManualResetEventSlim _release = new();
+        private readonly ManualResetEventSlim _done = new();
+
+        public Stuck(TestChannel test, Action? atTheEnd = null)
+        {
+            using ManualResetEventSlim entered = new();
+            test.Ready(new TestContinuation(test.Scheduling, () =>
+            {
+                ThreadId = Environment.CurrentManagedThreadId;
+                Assert.True(test.Channel.IsCarriedByThisThread);
+                entered.Set();
+                _release.Wait(s_limit);
+                WasCarriedAtTheEnd = test.Channel.IsCarriedByThisThread;
+                atTheEnd?.Invoke();
+                _done.Set();
+            }));
+            Assert.True(entered.Wait(s_limit));
+        }
+
+        public int ThreadId { get; private set; }
+
+        public bool WasCarriedAtTheEnd { get; private set; } = true;
+
+        public void Release()
+        {
+            _release.Set();
+            Assert.True(_done.Wait(s_limit));
+        }
+
+        public void Dispose() => _release.Set();
+    }
+}
