@@ -11,9 +11,40 @@ namespace MegaPipe.Kestrel.Internal;
 internal sealed class ContinuationCost
 {
     private const int Shift = 3;
+
+    /// <summary>Flushes from elsewhere, more than from the connection's own continuations, that send it to the pool.</summary>
+    private const int ElsewhereLimit = 16;
+
+    [ThreadStatic]
+    private static ContinuationCost? t_running;
+
     private long _averageTicks;
+    private int _elsewhere;
 
     public long AverageTicks => Volatile.Read(ref _averageTicks);
+
+    /// <summary>
+    /// Most answers come from other threads than the one that runs this connection's continuations (HTTP/2 streams,
+    /// handlers that await): its reads belong where its writes are, or every exchange changes threads twice.
+    /// </summary>
+    public bool LivesElsewhere => Volatile.Read(ref _elsewhere) > ElsewhereLimit;
+
+    /// <summary>This thread begins (null: ends) to run a continuation with this cost.</summary>
+    public static void SetRunning(ContinuationCost? cost) => t_running = cost;
+
+    /// <summary>The connection flushes on this thread.</summary>
+    public void OnFlush()
+    {
+        int elsewhere = _elsewhere;
+        if (!ReferenceEquals(t_running, this))
+        {
+            Volatile.Write(ref _elsewhere, Math.Min(elsewhere + 1, 2 * ElsewhereLimit));
+        }
+        else if (elsewhere > 0)
+        {
+            Volatile.Write(ref _elsewhere, elsewhere - 1);
+        }
+    }
 
     /// <summary>
     /// One run counts for at most 4 times the budget: a single one that was preempted says nothing about the handler
@@ -53,7 +84,9 @@ internal abstract class Continuation : IThreadPoolWorkItem
         }
 
         long start = Stopwatch.GetTimestamp();
+        ContinuationCost.SetRunning(Cost);
         Run();
+        ContinuationCost.SetRunning(null);
         Cost.Add(Stopwatch.GetTimestamp() - start, Scheduling.BudgetTicks);
     }
 }

@@ -96,7 +96,8 @@ internal sealed partial class TransportChannel
             return;
         }
 
-        if (Scheduling.Adaptive && (continuation.Cost.AverageTicks > Scheduling.BudgetTicks || OffloadAll))
+        if (Scheduling.Adaptive && (continuation.Cost.AverageTicks > Scheduling.BudgetTicks ||
+            continuation.Cost.LivesElsewhere || OffloadAll))
         {
             OffloadedCount++;
             ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
@@ -144,6 +145,7 @@ internal sealed partial class TransportChannel
                 Volatile.Write(ref _runs, _runs + 1);
                 long turn = (epoch << 1) | InApplication;
                 Volatile.Write(ref _turn, turn);
+                ContinuationCost.SetRunning(continuation.Cost);
                 continuation.Run();
                 long end = Stopwatch.GetTimestamp();
                 continuation.Cost.Add(end - start, Scheduling.BudgetTicks);

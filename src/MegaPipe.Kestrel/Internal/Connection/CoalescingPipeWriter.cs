@@ -123,6 +123,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
         if (send)
         {
+            _continuation.Cost.OnFlush();
             _connection.Ask(ConnectionAsks.Send);
         }
 
