@@ -1,6 +1,7 @@
 // The channel's requests, in the order in which a connection meets them: accept, read, write, close. All fill the batch;
 // none makes a system call but Register, Connect and Transfer.
 using System.Net;
+using Tmds.Linux;
 
 namespace MegaPipe.Native;
 
@@ -34,6 +35,13 @@ internal sealed unsafe partial class Channel
     /// </summary>
     public long Register(int fd, ulong cookie, ulong cpuMask = 0) =>
         NativeMethods.mp_register(Pointer, fd, cookie, cpuMask);
+
+    /// <summary>Sets the length of a listening handle's accept queue, in connections. 0 or a negative errno.</summary>
+    public int SetBacklog(long handle, int connections)
+    {
+        int fd = PeekFd(handle);
+        return fd < 0 ? fd : LibC.listen(fd, connections) == 0 ? 0 : -LibC.errno;
+    }
 
     /// <summary>Cancels what is pending and retires the handle; a registered fd stays open.</summary>
     public int Unregister(long handle) => Filled(NativeMethods.mp_unregister(Pointer, handle));

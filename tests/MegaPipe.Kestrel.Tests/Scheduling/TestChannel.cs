@@ -32,7 +32,7 @@ internal sealed class TestChannel : IDisposable
         });
         Channel = new TransportChannel(
             0, MegaPipe.Native.Channel.Create(new ChannelConfig { MaxHandles = 64, BufferCount = 8, BufferBytes = 256 }),
-            Scheduling, batchThreshold: 32, cpu: -1);
+            Scheduling, new MegaPipeTransportOptions(), cpu: -1);
         _free = carriers;
         _carriers = [.. Enumerable.Range(0, carriers).Select(_ => new Thread(Live) { IsBackground = true })];
         foreach (Thread carrier in _carriers)

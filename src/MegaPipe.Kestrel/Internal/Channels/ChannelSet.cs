@@ -34,10 +34,10 @@ internal sealed class ChannelSet
                     BufferCount = (uint)options.ReceiveBufferCount,
                     BufferBytes = (uint)options.ReceiveBufferSize,
                     BatchThreshold = (uint)options.BatchThreshold,
-                    Cpu = cpu,
+                    Cpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1,
                     Flags = options.DegradedMode,
                 });
-                channels.Add(new TransportChannel(i, native, scheduling, options.BatchThreshold, cpu));
+                channels.Add(new TransportChannel(i, native, scheduling, options, cpu));
             }
         }
         catch

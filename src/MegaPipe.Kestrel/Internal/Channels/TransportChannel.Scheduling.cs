@@ -4,6 +4,7 @@
 // that epoch is in application code. Only then can the watcher take the channel, by a compare-and-swap from exactly
 // that word; the carrier, back from the application, makes the same exchange the other way. One of them wins.
 using System.Diagnostics;
+using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal;
 
@@ -45,6 +46,10 @@ internal sealed partial class TransportChannel
     {
         t_carried = this;
         t_epoch = epoch;
+        if (Cpu >= 0)
+        {
+            CpuAffinity.TrySet(Cpu);
+        }
     }
 
     internal static void Leave() => t_carried = null;
@@ -149,6 +154,11 @@ internal sealed partial class TransportChannel
                 continuation.Run();
                 long end = Stopwatch.GetTimestamp();
                 continuation.Cost.Add(end - start, Scheduling.BudgetTicks);
+                if (MegaPipeMetrics.CarrierTimeObserved)
+                {
+                    MegaPipeMetrics.RecordCarrierTime(this, end - start);
+                }
+
                 if (Interlocked.CompareExchange(ref _turn, epoch << 1, turn) != turn)
                 {
                     return false;

@@ -38,14 +38,16 @@ internal sealed partial class TransportChannel
     private volatile bool _stopping;
     private int _connectionCount;
 
-    public TransportChannel(int index, Channel native, ChannelScheduling scheduling, int batchThreshold, int cpu)
+    public TransportChannel(
+        int index, Channel native, ChannelScheduling scheduling, MegaPipeTransportOptions options, int cpu)
     {
         Index = index;
         Cpu = cpu;
+        SteeredCpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1;
         _native = native;
         _waker = new Waker(native);
         Scheduling = scheduling;
-        _batchThreshold = batchThreshold;
+        _batchThreshold = options.BatchThreshold;
         _leaseSegments = new ReceiveSegment[native.BufferCount];
         for (int i = 0; i < _leaseSegments.Length; i++)
         {
@@ -55,7 +57,11 @@ internal sealed partial class TransportChannel
 
     public int Index { get; }
 
+    /// <summary>The CPU its carriers are bound to, or -1.</summary>
     public int Cpu { get; }
+
+    /// <summary>The CPU whose connections its partitions prefer, or -1.</summary>
+    public int SteeredCpu { get; }
 
     public ChannelScheduling Scheduling { get; }
 
@@ -71,6 +77,9 @@ internal sealed partial class TransportChannel
     public long OffloadedCount;
 
     public long InlineCount;
+
+    /// <summary>The ring's request counter at the last recorded batch.</summary>
+    public long RequestsRecorded;
 
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount => Volatile.Read(ref _connectionCount);
@@ -134,6 +143,11 @@ internal sealed partial class TransportChannel
             {
                 // The ring itself is broken: nothing that this channel holds can make progress any more.
                 Environment.FailFast($"MegaPipe: channel {Index} is broken: {ChannelError.Text(count)}");
+            }
+
+            if (count > 0 && MegaPipeMetrics.BatchesObserved)
+            {
+                MegaPipeMetrics.RecordBatch(this, count);
             }
 
             for (int i = 0; i < count; i++)

@@ -1,5 +1,8 @@
-// The meter "MegaPipe.Kestrel": everything is observed when somebody asks, so it costs nothing on the hot path.
+// The meter "MegaPipe.Kestrel": counters are read when somebody asks, histograms recorded
+// only while somebody listens, so it costs next to nothing when nobody does.
+using System.Diagnostics;
 using System.Diagnostics.Metrics;
+using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal;
 
@@ -9,6 +12,15 @@ internal static class MegaPipeMetrics
 
     private static readonly Lock s_sync = new();
     private static readonly Meter s_meter = new(MeterName, "1.0");
+    private static readonly Histogram<int> s_eventsPerBatch = s_meter.CreateHistogram<int>(
+        "megapipe.batch.events", "{event}", "Events taken from the kernel at a time");
+
+    private static readonly Histogram<int> s_requestsPerBatch = s_meter.CreateHistogram<int>(
+        "megapipe.batch.requests", "{request}", "Requests given to the kernel between two takes of events");
+
+    private static readonly Histogram<double> s_carrierTime = s_meter.CreateHistogram<double>(
+        "megapipe.continuation.duration", "s", "Time that a continuation kept its carrier");
+
     private static ChannelSet[] s_sets = [];
 
     static MegaPipeMetrics()
@@ -34,6 +46,25 @@ internal static class MegaPipeMetrics
         s_meter.CreateObservableUpDownCounter(
             "megapipe.carriers.spare", () => CarrierPool.Instance.SpareCount, "{thread}", "Carriers without a channel");
     }
+
+    /// <summary>Somebody listens to the batch histograms; asked on each turn, so it is one comparison.</summary>
+    public static bool BatchesObserved => s_eventsPerBatch.Enabled || s_requestsPerBatch.Enabled;
+
+    public static bool CarrierTimeObserved => s_carrierTime.Enabled;
+
+    /// <summary>The carrier, after a dispatch.</summary>
+    public static void RecordBatch(TransportChannel channel, int events)
+    {
+        ChannelCounters ring = default;
+        channel.Native.ReadCounters(ref ring);
+        KeyValuePair<string, object?> tag = Tag(channel.Index);
+        s_eventsPerBatch.Record(events, tag);
+        s_requestsPerBatch.Record((int)((long)ring.Requests - channel.RequestsRecorded), tag);
+        channel.RequestsRecorded = (long)ring.Requests;
+    }
+
+    public static void RecordCarrierTime(TransportChannel channel, long ticks) =>
+        s_carrierTime.Record((double)ticks / Stopwatch.Frequency, Tag(channel.Index));
 
     public static void Add(ChannelSet set)
     {
@@ -63,9 +94,10 @@ internal static class MegaPipeMetrics
         {
             foreach (MegaPipeChannelStatus channel in ChannelReport.For(set)())
             {
-                yield return new Measurement<long>(
-                    channel.Counters[counter], new KeyValuePair<string, object?>("megapipe.channel", channel.Index));
+                yield return new Measurement<long>(channel.Counters[counter], Tag(channel.Index));
             }
         }
     }
+
+    private static KeyValuePair<string, object?> Tag(int channel) => new("megapipe.channel", channel);
 }

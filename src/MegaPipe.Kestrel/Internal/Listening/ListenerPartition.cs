@@ -35,7 +35,7 @@ internal sealed class ListenerPartition(
     /// Starts accepting from <paramref name="fd"/>; with <paramref name="ownQueue"/> from a socket of its own on the
     /// same address. 0 or a negative errno.
     /// </summary>
-    public int Start(int fd, bool ownQueue)
+    public int Start(int fd, bool ownQueue, int backlog)
     {
         long handle = channel.Native.Register(fd, 0, ownQueue ? ulong.MaxValue : 0);
         if (handle < 0)
@@ -46,6 +46,11 @@ internal sealed class ListenerPartition(
 
         Handle = handle;
         channel.Add(this);
+        if (ownQueue)
+        {
+            channel.Native.SetBacklog(handle, backlog);
+        }
+
         return channel.Native.Accept(handle, Outstanding, Flags);
     }
 

@@ -48,13 +48,18 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, onDisposed);
         bool partitioned = endpoint.EndPoint is IPEndPoint && options.CreateBoundListenSocket is null;
         int fd = (int)socket.SafeHandle.DangerousGetHandle();
+        if (partitioned && channels.Channels[0].SteeredCpu is >= 0 and { } cpu)
+        {
+            ListenSockets.SteerTo(socket, cpu);
+        }
+
         TaskCompletionSource<int>[] started = new TaskCompletionSource<int>[channels.Channels.Count];
         for (int i = 0; i < started.Length; i++)
         {
             int index = i;
             started[i] = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
             channels.Channels[i].Post(_ => started[index].SetResult(
-                listener._partitions[index].Start(fd, ownQueue: partitioned && index > 0)));
+                listener._partitions[index].Start(fd, ownQueue: partitioned && index > 0, options.Backlog)));
         }
 
         foreach (TaskCompletionSource<int> start in started)
