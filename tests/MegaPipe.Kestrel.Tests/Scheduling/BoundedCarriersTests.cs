@@ -17,11 +17,10 @@ public sealed class BoundedCarriersTests
     public async Task MaxCarriersStuck_WarnsOnceAndWorksWhenTheyReturn(int maxCarriers, int channels)
     {
         await using ChildProcess server = await BoundedServer.StartAsync(maxCarriers, channels);
-        List<HttpPeer> blocked = [];
-        for (int i = 0; i < Handlers; i++)
+        HttpPeer[] blocked = await ConnectOnCarriersAsync(server);
+        foreach (HttpPeer peer in blocked)
         {
-            blocked.Add(await ConnectAsync(server));
-            await blocked[i].SendAsync(HttpPeer.Get("/block"));
+            await peer.SendAsync(HttpPeer.Get("/block"));
         }
 
         await server.TellAsync(BoundedServer.Release);
@@ -36,6 +35,8 @@ public sealed class BoundedCarriersTests
             Assert.Equal("[plain]", await GetAsync(other, "/"));
             Assert.Equal("[plain]", await GetAsync(other, "/"));
         }
+
+        await AssertSaidOnceAsync(server, channels);
     }
 
     [Theory]
@@ -45,11 +46,10 @@ public sealed class BoundedCarriersTests
         int maxCarriers, int channels)
     {
         await using ChildProcess server = await BoundedServer.StartAsync(maxCarriers, channels);
-        List<HttpPeer> blocked = [];
-        for (int i = 0; i < Handlers; i++)
+        HttpPeer[] blocked = await ConnectOnCarriersAsync(server);
+        foreach (HttpPeer peer in blocked)
         {
-            blocked.Add(await ConnectAsync(server));
-            await blocked[i].SendAsync(HttpPeer.Get("/block"));
+            await peer.SendAsync(HttpPeer.Get("/block"));
         }
 
         try
@@ -59,7 +59,7 @@ public sealed class BoundedCarriersTests
                 Assert.Equal("[plain]", await GetAsync(await ConnectAsync(server), "/"));
             }
 
-            Assert.Equal("[1]", await GetAsync(await ConnectAsync(server), "/warnings"));
+            await AssertSaidOnceAsync(server, channels);
             Assert.Equal($"[{Handlers}]", await GetAsync(await ConnectAsync(server), "/blocked"));
         }
         finally
@@ -73,18 +73,57 @@ public sealed class BoundedCarriersTests
         }
     }
 
+    [Fact]
+    public async Task MaxCarriersReached_AgainAndAgainWhileOneStaysStuck_IsSaidOnce()
+    {
+        await using ChildProcess server = await BoundedServer.StartAsync(maxCarriers: 2, channels: 1);
+        HttpPeer[] peers = await ConnectOnCarriersAsync(server);
+        await peers[0].SendAsync(HttpPeer.Get("/block"));
+        for (int round = 0; round < 3; round++)
+        {
+            foreach (HttpPeer peer in peers[1..])
+            {
+                Assert.Equal("[slept]", await GetAsync(peer, "/sleep"));
+            }
+        }
+
+        await AssertSaidOnceAsync(server, channels: 1);
+        await server.TellAsync(BoundedServer.Release);
+        Assert.Equal((200, "[blocked]"), await ReceiveAsync(peers[0]));
+    }
+
     [Theory]
     [InlineData(2, 1)]
     [InlineData(3, 2)]
     public async Task MaxCarriersReached_HandlersCallTheSameServer_NoDeadlock(int maxCarriers, int channels)
     {
         await using ChildProcess server = await BoundedServer.StartAsync(maxCarriers, channels);
-        HttpPeer[] peers = await Task.WhenAll(Enumerable.Range(0, Handlers).Select(_ => ConnectAsync(server)));
+        HttpPeer[] peers = await ConnectOnCarriersAsync(server);
         await Task.WhenAll(peers.Select(peer => peer.SendAsync(HttpPeer.Get("/self"))));
         foreach (HttpPeer peer in peers)
         {
             Assert.Equal((200, "[self [plain]]"), await ReceiveAsync(peer));
         }
+    }
+
+    /// <summary>Connections past their first request, which may run on the pool thread that started them.</summary>
+    private static async Task<HttpPeer[]> ConnectOnCarriersAsync(ChildProcess server)
+    {
+        HttpPeer[] peers = await Task.WhenAll(Enumerable.Range(0, Handlers).Select(_ => ConnectAsync(server)));
+        foreach (HttpPeer peer in peers)
+        {
+            Assert.Equal("[plain]", await GetAsync(peer, "/"));
+            Assert.Equal("[plain]", await GetAsync(peer, "/"));
+        }
+
+        return peers;
+    }
+
+    /// <summary>Once for each channel that reached the bound.</summary>
+    private static async Task AssertSaidOnceAsync(ChildProcess server, int channels)
+    {
+        string warnings = await GetAsync(await ConnectAsync(server), "/warnings");
+        Assert.InRange(int.Parse(warnings.Trim('[', ']'), CultureInfo.InvariantCulture), 1, channels);
     }
 
     private static async Task<HttpPeer> ConnectAsync(ChildProcess server)

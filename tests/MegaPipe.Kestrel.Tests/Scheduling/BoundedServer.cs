@@ -13,6 +13,7 @@ internal static class BoundedServer
     /// <summary>Makes every handler at /block return; those that come later do not block.</summary>
     public const string Release = "release";
 
+    private const int CarriersExhausted = 104;
     private const int PoolThreads = 64;
 
     public static Task<ChildProcess> StartAsync(int maxCarriers, int channels) => ChildProcess.StartAsync(
@@ -23,7 +24,7 @@ internal static class BoundedServer
         // What is offloaded and blocks must not wait for the pool to grow by a thread or two a second.
         ThreadPool.SetMinThreads(PoolThreads, PoolThreads);
         using ManualResetEventSlim released = new();
-        using HttpClient self = new() { Timeout = TimeSpan.FromSeconds(10) };
+        using HttpClient self = new() { Timeout = TimeSpan.FromSeconds(4) };
         int blocked = 0;
         HostHarness? host = null;
         host = await HostHarness.StartAsync(
@@ -37,13 +38,16 @@ internal static class BoundedServer
                         Interlocked.Increment(ref blocked);
                         released.Wait(InTimeExtensions.Limit);
                         return context.Answer("[blocked]");
+                    case "/sleep":
+                        Thread.Sleep(30);
+                        return context.Answer("[slept]");
                     case "/blocked":
                         return context.Answer($"[{Volatile.Read(ref blocked)}]");
                     case "/self":
                         string inner = self.GetStringAsync(new Uri(host!.BaseAddress, "/")).GetAwaiter().GetResult();
                         return context.Answer($"[self {inner}]");
                     case "/warnings":
-                        return context.Answer($"[{host!.Logs.Count(104)}]");
+                        return context.Answer($"[{host!.Logs.Count(CarriersExhausted)}]");
                     default:
                         return context.Answer("[plain]");
                 }
@@ -62,12 +66,15 @@ internal static class BoundedServer
         {
             if (line == Release)
             {
+                // Not before the bound was reached: what is released must have been stuck.
+                SpinWait.SpinUntil(() => host.Logs.Count(CarriersExhausted) > 0, TimeSpan.FromSeconds(5));
                 released.Set();
             }
         }
 
         released.Set();
-        await host.StopAsync();
+        // A channel without a carrier, which is what the tests look for, would keep the host for ever.
+        await Task.WhenAny(host.StopAsync(), Task.Delay(TimeSpan.FromSeconds(5)));
         return 0;
     }
 }

@@ -1,4 +1,5 @@
 // Long work goes to the thread pool, and comes back when it has become short.
+using System.Diagnostics;
 using MegaPipe.Kestrel.Internal;
 using MegaPipe.Kestrel.Tests.Support;
 
@@ -24,7 +25,7 @@ public sealed class OffloadTests
             {
                 options.Channels = 1;
                 options.InlineBudget = TimeSpan.FromMilliseconds(1);
-                options.HandOverAfter = TimeSpan.FromSeconds(10);
+                options.HandOverAfter = TimeSpan.FromMilliseconds(200);
             });
         HttpPeer slow = await host.ConnectPeerAsync();
         await UntilAsync(slow, "/", "carrier");
@@ -85,6 +86,52 @@ public sealed class OffloadTests
         }));
         Assert.True(CarrierWatcher.Instance.HandOverCount > before);
         Assert.Equal(0, LeakCheck.Sum(host.Status, "offloaded"));
+    }
+
+    [Fact]
+    public async Task HandOverAfter_ShorterThanAnEarlierHosts_HoldsAtOnce()
+    {
+        TimeSpan earlier = TimeSpan.FromSeconds(4);
+        await using (HostHarness first = await SchedulingHost.StartAsync(
+            context => context.Answer("x"), options => options.HandOverAfter = earlier))
+        {
+            // The watcher looks at this host, and sleeps until it looks again.
+            await (await first.ConnectPeerAsync()).GetAsync("/");
+        }
+
+        using ManualResetEventSlim release = new();
+        using ManualResetEventSlim entered = new();
+        await using HostHarness host = await SchedulingHost.StartAsync(
+            context =>
+            {
+                if (context.Request.Path == "/block")
+                {
+                    entered.Set();
+                    release.Wait(InTimeExtensions.Limit);
+                }
+
+                return context.Answer("x");
+            },
+            options =>
+            {
+                options.Channels = 1;
+                options.InlineBudget = TimeSpan.FromSeconds(1); // a handler that is compiled first must not be offloaded
+            });
+        HttpPeer blocked = await host.ConnectPeerAsync();
+        HttpPeer other = await host.ConnectPeerAsync();
+        foreach (HttpPeer peer in (HttpPeer[])[blocked, blocked, other, other])
+        {
+            await peer.GetAsync("/");
+        }
+
+        long start = Stopwatch.GetTimestamp();
+        await blocked.SendAsync(HttpPeer.Get("/block"));
+        await Eventually.True(() => entered.IsSet);
+        await other.GetAsync("/");
+        TimeSpan took = Stopwatch.GetElapsedTime(start);
+        release.Set();
+        await blocked.ReceiveAsync();
+        Assert.True(took < earlier / 4, $"answered after {took.TotalSeconds:0.0} s");
     }
 
     /// <summary>Asks until a handler runs there; a few dozen requests are enough, by ContinuationCost's own tests.</summary>
