@@ -1,4 +1,6 @@
 // What the transport really does at this moment, for pages, logs and benchmarks.
+using MegaPipe.Kestrel.Internal;
+
 namespace MegaPipe.Kestrel;
 
 /// <summary>A mechanism that this kernel and process allow or refuse.</summary>
@@ -18,6 +20,7 @@ public sealed record MegaPipeChannelStatus(int Index, IReadOnlyDictionary<string
 /// </summary>
 public sealed class MegaPipeStatus
 {
+    private readonly CarrierPool _carriers = CarrierPool.Instance;
     private Func<IReadOnlyList<MegaPipeChannelStatus>>? _channels;
 
     /// <summary>"megapipe", "sockets" after a fallback, or "none" before the first bind.</summary>
@@ -31,6 +34,12 @@ public sealed class MegaPipeStatus
 
     /// <summary>What the kernel and this process allow.</summary>
     public IReadOnlyList<MegaPipeFeatureStatus> Features { get; internal set; } = [];
+
+    /// <summary>Carrier threads of this process.</summary>
+    public int CarriersLive => _carriers.LiveCount;
+
+    /// <summary>Carriers that have no channel at this moment.</summary>
+    public int CarriersSpare => _carriers.SpareCount;
 
     /// <summary>A snapshot of each channel's counters; empty when MegaPipe does not serve.</summary>
     public IReadOnlyList<MegaPipeChannelStatus> GetChannels() => _channels?.Invoke() ?? [];

@@ -138,7 +138,9 @@ public sealed class MegaPipeTransportOptions
     /// <summary>Sends TCP keep-alive probes. Default false.</summary>
     public bool KeepAlive { get; set; }
 
-    /// <summary>Idle time before the first probe (whole seconds). Default null: the system's. 1 s to 32,767 s.</summary>
+    /// <summary>
+    /// Idle time before the first probe (whole seconds). Default null: the system's. 1 s to 32,767 s.
+    /// </summary>
     public TimeSpan? KeepAliveTime { get; set; }
 
     /// <summary>Time between probes (whole seconds). Default null: the system's. 1 s to 32,767 s.</summary>

@@ -45,6 +45,8 @@ internal sealed unsafe partial class Channel
     /// <summary>A new fd for the handle's socket, which the caller owns and closes; or a negative errno.</summary>
     public int ToFd(long handle) => NativeMethods.mp_to_fd(Pointer, handle);
 
-    /// <summary>The fd of a handle that is no lightweight socket; it stays the channel's. Or a negative errno.</summary>
+    /// <summary>
+    /// The fd of a handle that is no lightweight socket; it stays the channel's. Or a negative errno.
+    /// </summary>
     public int PeekFd(long handle) => NativeMethods.mp_peek_fd(Pointer, handle);
 }

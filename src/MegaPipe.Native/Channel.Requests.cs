@@ -1,5 +1,5 @@
-// The channel's requests, in the order in which a connection meets them: accept, read, write, close. All fill the batch;
-// none makes a system call but Register, Connect and Transfer.
+// The channel's requests, in the order in which a connection meets them: accept, read, write, close. All fill the
+// batch; none makes a system call but Register, Connect and Transfer.
 using System.Net;
 using Tmds.Linux;
 
@@ -53,7 +53,9 @@ internal sealed unsafe partial class Channel
     /// <summary>Cancels the outstanding accepts; each ends with an event.</summary>
     public int AcceptStop(long listener) => Filled(NativeMethods.mp_accept_stop(Pointer, listener));
 
-    /// <summary>Connects. Event: Accept with <see cref="EventFlags.Connected"/>. The handle, or a negative errno.</summary>
+    /// <summary>
+    /// Connects. Event: Accept with <see cref="EventFlags.Connected"/>. The handle, or a negative errno.
+    /// </summary>
     public long Connect(EndPoint endPoint, ulong cookie, AcceptFlags flags = AcceptFlags.None)
     {
         Span<byte> address = stackalloc byte[SocketAddressCodec.MaxBytes];
@@ -84,7 +86,9 @@ internal sealed unsafe partial class Channel
     public Memory<byte> LeaseMemory(in ChannelEvent leased) =>
         _buffers[leased.Lease].Slice(leased.Data, leased.Result);
 
-    /// <summary>Gives a lease back; its memory must not be touched any more. Twice is misuse and ends the process.</summary>
+    /// <summary>
+    /// Gives a lease back; its memory must not be touched any more. Twice is misuse and ends the process.
+    /// </summary>
     public int Release(uint lease) => NativeMethods.mp_release(Pointer, lease);
 
     /// <summary>Writes all bytes from memory that does not move and is the kernel's until the Write event.</summary>
@@ -92,8 +96,8 @@ internal sealed unsafe partial class Channel
         Filled(NativeMethods.mp_write(Pointer, handle, address, (uint)bytes));
 
     /// <summary>
-    /// Writes the segments (1 to <see cref="IoVectorArray.MaxCount"/>, below 2 GiB) in order. The array and the segments
-    /// are the kernel's until the Write event; the array's contents are lost.
+    /// Writes the segments (1 to <see cref="IoVectorArray.MaxCount"/>, below 2 GiB) in order. The array and the
+    /// segments are the kernel's until the Write event; the array's contents are lost.
     /// </summary>
     public int WriteVectors(long handle, nint vectors, int count) =>
         Filled(NativeMethods.mp_writev(Pointer, handle, vectors, (uint)count));
@@ -107,8 +111,8 @@ internal sealed unsafe partial class Channel
         Filled(NativeMethods.mp_disconnect(Pointer, handle, (uint)direction));
 
     /// <summary>
-    /// Closes: with FIN after what was written, or at once with RST. What is pending still brings its events; the last is
-    /// Close with <see cref="EventFlags.Retired"/>.
+    /// Closes: with FIN after what was written, or at once with RST. What is pending still brings its events; the last
+    /// is Close with <see cref="EventFlags.Retired"/>.
     /// </summary>
     public int Close(long handle, bool abort = false) =>
         Filled(NativeMethods.mp_close(Pointer, handle, abort ? CloseAbort : 0));

@@ -10,8 +10,8 @@ namespace MegaPipe.Native;
 /// </summary>
 /// <remarks>
 /// <para>Threads: the carrier calls everything, except <see cref="Wake"/>, <see cref="ReadCounters"/> and
-/// <see cref="Buffer"/>, which any thread may call at any time. The carrier may change between two calls; who changes it
-/// orders the two threads. Threads that carried a channel live at least as long as the channel.</para>
+/// <see cref="Buffer"/>, which any thread may call at any time. The carrier may change between two calls; who changes
+/// it orders the two threads. Threads that carried a channel live at least as long as the channel.</para>
 /// <para>Lifetime: carrier calls use the raw pointer, without the reference counting of a SafeHandle (two interlocked
 /// operations per request). So the owner disposes the channel only after its last carrier left, and keeps it reachable
 /// while one is inside. A carrier call after that throws <see cref="ObjectDisposedException"/>.</para>
@@ -52,7 +52,9 @@ internal sealed unsafe partial class Channel : IDisposable
 
     /// <summary>Creates a channel; on its carrier's CPU, since memory is placed by who touches it first.</summary>
     /// <exception cref="PlatformNotSupportedException">See <see cref="MegaPipeFeatures.Reason"/>.</exception>
-    /// <exception cref="System.Net.Sockets.SocketException">Out of range, out of memory or out of descriptors.</exception>
+    /// <exception cref="System.Net.Sockets.SocketException">
+    /// Out of range, out of memory or out of descriptors.
+    /// </exception>
     public static Channel Create(in ChannelConfig config)
     {
         int result = TryCreate(config, out Channel? channel);
@@ -80,9 +82,9 @@ internal sealed unsafe partial class Channel : IDisposable
         GC.AllocateUninitializedArray<ChannelEvent>(capacity, pinned: true);
 
     /// <summary>
-    /// Gives the batch to the kernel and takes the next events. Waits up to <paramref name="timeoutNanoseconds"/> for the
-    /// first (0: does not wait; negative: no limit). The number of events, 0 after a time-out, a signal or a wake; or a
-    /// negative errno when the ring is broken.
+    /// Gives the batch to the kernel and takes the next events. Waits up to <paramref name="timeoutNanoseconds"/> for
+    /// the first (0: does not wait; negative: no limit). The number of events, 0 after a time-out, a signal or a wake;
+    /// or a negative errno when the ring is broken.
     /// </summary>
     public int Dispatch(Span<ChannelEvent> events, long timeoutNanoseconds)
     {
@@ -99,7 +101,9 @@ internal sealed unsafe partial class Channel : IDisposable
         return count;
     }
 
-    /// <summary>Gives the batch to the kernel without waiting. The number of requests given, or a negative errno.</summary>
+    /// <summary>
+    /// Gives the batch to the kernel without waiting. The number of requests given, or a negative errno.
+    /// </summary>
     public int Flush()
     {
         _filled = 0;

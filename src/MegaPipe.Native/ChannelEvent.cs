@@ -21,7 +21,9 @@ internal enum EventFlags : uint
     /// <summary>More events of the same request will follow.</summary>
     More = 1u << 0,
 
-    /// <summary>Read: the bytes lie in a receive buffer that must be given back with <see cref="Channel.Release"/>.</summary>
+    /// <summary>
+    /// Read: the bytes lie in a receive buffer that must be given back with <see cref="Channel.Release"/>.
+    /// </summary>
     Leased = 1u << 1,
 
     /// <summary>Accept: the end of a <see cref="Channel.Connect"/>.</summary>
@@ -39,7 +41,9 @@ internal enum EventFlags : uint
     /// <summary>Close: the handle is dead, nothing of it is in flight, no event of it will follow.</summary>
     Retired = 1u << 6,
 
-    /// <summary>Close: the connection was given to another channel, or with <see cref="Retired"/> clear, could not be.</summary>
+    /// <summary>
+    /// Close: the connection was given to another channel, or with <see cref="Retired"/> clear, could not be.
+    /// </summary>
     Given = 1u << 7,
 }
 
@@ -50,7 +54,9 @@ internal readonly struct ChannelEvent
     /// <summary>The cookie of the handle; of the listener for an accept.</summary>
     public readonly ulong Cookie;
 
-    /// <summary>Accept: the new connection, 0 when <see cref="Result"/> is negative. Otherwise the request's handle.</summary>
+    /// <summary>
+    /// Accept: the new connection, 0 when <see cref="Result"/> is negative. Otherwise the request's handle.
+    /// </summary>
     public readonly long Handle;
 
     /// <summary>Address of the leased bytes, or 0.</summary>

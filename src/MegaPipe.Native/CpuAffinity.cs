@@ -9,6 +9,11 @@ internal static unsafe class CpuAffinity
     /// <summary>CPU numbers that the kernel's sets hold here.</summary>
     public const int MaxCpus = 1024;
 
+    private static readonly cpu_set_t s_process = ReadProcess();
+
+    [ThreadStatic]
+    private static bool t_bound;
+
     /// <summary>Binds the calling thread to one CPU. false where the process may not use it.</summary>
     public static bool TrySet(int cpu)
     {
@@ -20,6 +25,23 @@ internal static unsafe class CpuAffinity
         }
 
         bits[cpu / 8] |= (byte)(1 << (cpu % 8));
-        return LibC.sched_setaffinity(0, sizeof(cpu_set_t), &set) == 0;
+        t_bound = LibC.sched_setaffinity(0, sizeof(cpu_set_t), &set) == 0;
+        return t_bound;
+    }
+
+    /// <summary>Lets the calling thread run wherever the process could when this class was first used.</summary>
+    public static void Clear()
+    {
+        if (t_bound)
+        {
+            cpu_set_t set = s_process;
+            t_bound = LibC.sched_setaffinity(0, sizeof(cpu_set_t), &set) != 0;
+        }
+    }
+
+    private static cpu_set_t ReadProcess()
+    {
+        cpu_set_t set = default;
+        return LibC.sched_getaffinity(LibC.getpid(), sizeof(cpu_set_t), &set) < 0 ? default : set;
     }
 }

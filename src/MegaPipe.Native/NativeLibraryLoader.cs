@@ -93,8 +93,8 @@ internal static class NativeLibraryLoader
         }
 
         return broken ??
-            $"{FileName} is neither in {baseDirectory} nor in runtimes/{runtimeFolder}/native below it: publish it with " +
-            "the application, or build native/ with make and copy native/build/" + FileName + " there";
+            $"{FileName} is neither in {baseDirectory} nor in runtimes/{runtimeFolder}/native below it: publish it " +
+            "with the application, or build native/ with make and copy native/build/" + FileName + " there";
     }
 
     internal static string[] CandidatePaths(string baseDirectory, string runtimeFolder) =>

@@ -1,14 +1,14 @@
-// Each function of megapipe.h, once, in the header's order. Nothing but Channel, MegaPipeFeatures and ChannelError calls
-// them, and those have NativeLibraryLoader find the library first.
+// Each function of megapipe.h, once, in the header's order. Nothing but Channel, MegaPipeFeatures and ChannelError
+// calls them, and those have NativeLibraryLoader find the library first.
 using System.Runtime.InteropServices;
 
 namespace MegaPipe.Native;
 
 /// <summary>The C functions. Contracts are in native/include/megapipe.h.</summary>
 /// <remarks>
-/// <c>SuppressGCTransition</c> leaves out the switch out of managed mode (about 7 ns), and makes the collector wait for the
-/// call. It stands where a call only fills a request or reads memory, which takes well under a microsecond: a request
-/// that reaches the batch threshold is flushed by <see cref="Channel"/>, not by the request function. It does not stand
+/// <c>SuppressGCTransition</c> leaves out the switch out of managed mode (about 7 ns), and makes the collector wait for
+/// the call. It stands where a call only fills a request or reads memory, which takes well under a microsecond: a
+/// request that reaches the batch threshold is flushed by <see cref="Channel"/>, not by the request function. It does not stand
 /// where a call makes a system call of its own (create, destroy, register, connect, flush, dispatch, wake, fd and
 /// address queries) or reaches into another channel (transfer).
 /// </remarks>

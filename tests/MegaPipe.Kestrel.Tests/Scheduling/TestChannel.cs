@@ -29,7 +29,7 @@ internal sealed class TestChannel : IDisposable
             Scheduling = scheduling,
             InlineBudget = TimeSpan.FromSeconds(1), // what a test makes wait must not be offloaded for it
             HandOverAfter = TimeSpan.FromSeconds(10),
-        });
+        }, channels: 1);
         Channel = new TransportChannel(
             0, MegaPipe.Native.Channel.Create(new ChannelConfig { MaxHandles = 64, BufferCount = 8, BufferBytes = 256 }),
             Scheduling, new MegaPipeTransportOptions(), cpu: -1);

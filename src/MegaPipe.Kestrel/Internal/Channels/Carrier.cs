@@ -55,6 +55,8 @@ internal sealed class CarrierPool
     private readonly Stack<Carrier> _spares = new();
     private readonly Dictionary<TransportChannel, TaskCompletionSource> _ends = [];
     private int _count;
+    private int _spareCount;
+    private int _channelCount;
 
     public static CarrierPool Instance { get; } = new();
 
@@ -80,6 +82,13 @@ internal sealed class CarrierPool
         }
     }
 
+    /// <summary>
+    /// Fewer carriers are left than there are channels. From here on no channel may run application code on its carrier:
+    /// each still has one to be handed to if it is stuck now, and then one that cannot get stuck. Any thread.
+    /// </summary>
+    public bool IsExhausted(int limit) =>
+        limit - Volatile.Read(ref _count) + Volatile.Read(ref _spareCount) < Volatile.Read(ref _channelCount);
+
     /// <summary>Starts carrying a new channel. The task ends when the channel was stopped and closed.</summary>
     public Task Start(TransportChannel channel)
     {
@@ -87,6 +96,7 @@ internal sealed class CarrierPool
         lock (_sync)
         {
             _ends.Add(channel, end);
+            _channelCount++;
         }
 
         bool assigned = TryAssign(channel, 0, int.MaxValue);
@@ -108,6 +118,7 @@ internal sealed class CarrierPool
         {
             if (_spares.TryPop(out Carrier? spare))
             {
+                _spareCount--;
                 return spare;
             }
 
@@ -120,6 +131,7 @@ internal sealed class CarrierPool
         lock (_sync)
         {
             _spares.Push(carrier);
+            _spareCount++;
         }
     }
 
@@ -130,6 +142,7 @@ internal sealed class CarrierPool
         lock (_sync)
         {
             _ends.Remove(channel, out end);
+            _channelCount--;
         }
 
         end?.SetResult();

@@ -25,7 +25,7 @@ internal sealed class CarrierWatcher
 
     public long HandOverCount;
 
-    public void Add(TransportChannel channel, Action<TransportChannel> onCarriersExhausted)
+    public void Add(TransportChannel channel, Action onCarriersExhausted)
     {
         lock (_sync)
         {
@@ -95,18 +95,27 @@ internal sealed class CarrierWatcher
     }
 
     /// <summary>What the watcher remembers of a channel between two looks.</summary>
-    private sealed class Watched(TransportChannel channel, Action<TransportChannel> onCarriersExhausted)
+    private sealed class Watched(TransportChannel channel, Action onCarriersExhausted)
     {
         private long _runs = -1;
         private long _since;
+        private bool _waited;
 
         public TransportChannel Channel { get; } = channel;
 
-        public bool Busy => Channel.EpochInApplication >= 0;
+        public bool Busy => Channel.EpochInApplication >= 0 || Channel.HasRequests;
 
         /// <summary>Whether anything ran since the last look.</summary>
         public bool Look(CarrierWatcher watcher, ref bool suspicious)
         {
+            bool waiting = Channel.HasRequests;
+            if (waiting && _waited)
+            {
+                Channel.Wake(); // asked for at the last look and not performed: the pool has no thread to wake with
+            }
+
+            _waited = waiting;
+            suspicious |= waiting;
             long runs = Channel.Runs;
             long epoch = Channel.EpochInApplication;
             if (runs != _runs)
@@ -119,8 +128,7 @@ internal sealed class CarrierWatcher
 
             if (epoch < 0)
             {
-                Channel.OffloadAll = false;
-                return false;
+                return waiting;
             }
 
             suspicious = true;
@@ -138,13 +146,7 @@ internal sealed class CarrierWatcher
             Carrier? carrier = CarrierPool.Instance.TryTakeSpare(Channel.Scheduling.MaxCarriers);
             if (carrier is null)
             {
-                if (!Channel.OffloadAll)
-                {
-                    Channel.OffloadAll = true;
-                    onCarriersExhausted(Channel);
-                }
-
-                return;
+                return; // at the bound; one comes back when its handler does
             }
 
             long next = Channel.TryTakeAway(epoch);
@@ -155,8 +157,11 @@ internal sealed class CarrierWatcher
             }
 
             Interlocked.Increment(ref watcher.HandOverCount);
-            Channel.OffloadAll = false;
             carrier.Assign(Channel, next);
+            if (CarrierPool.Instance.IsExhausted(Channel.Scheduling.MaxCarriers))
+            {
+                onCarriersExhausted();
+            }
         }
     }
 }

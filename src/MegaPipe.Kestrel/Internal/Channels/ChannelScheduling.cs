@@ -4,7 +4,7 @@ using System.Diagnostics;
 namespace MegaPipe.Kestrel.Internal;
 
 /// <summary>Where continuations run, in stopwatch ticks. Immutable, one per host.</summary>
-internal sealed class ChannelScheduling(MegaPipeTransportOptions options)
+internal sealed class ChannelScheduling(MegaPipeTransportOptions options, int channels)
 {
     public bool OnCarrier { get; } = options.Scheduling != MegaPipeScheduling.ThreadPool;
 
@@ -16,7 +16,8 @@ internal sealed class ChannelScheduling(MegaPipeTransportOptions options)
 
     public TimeSpan HandOverAfter { get; } = options.HandOverAfter;
 
-    public int MaxCarriers { get; } = options.MaxCarriers;
+    /// <summary>Never fewer than two for each channel: one that carries and one to hand over to.</summary>
+    public int MaxCarriers { get; } = Math.Max(options.MaxCarriers, 2 * channels);
 
     private static long ToTicks(TimeSpan time) => (long)(time.TotalSeconds * Stopwatch.Frequency);
 }

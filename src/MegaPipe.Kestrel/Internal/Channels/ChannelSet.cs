@@ -1,5 +1,4 @@
 // The channels of one host: made at the first bind, shared by all endpoints, stopped with the last listener.
-using System.Globalization;
 using MegaPipe.Native;
 using Microsoft.Extensions.Logging;
 
@@ -17,11 +16,15 @@ internal sealed class ChannelSet
 
     public IReadOnlyList<TransportChannel> Channels { get; }
 
+    /// <summary>The number of channels that the options come to.</summary>
+    public static int CountOf(MegaPipeTransportOptions options) =>
+        options.Channels ?? (options.CpuSet is { } cpus ? CpuList.Parse(cpus).Length : Environment.ProcessorCount);
+
     public static ChannelSet Start(MegaPipeTransportOptions options, ILogger logger)
     {
-        ChannelScheduling scheduling = new(options);
+        ChannelScheduling scheduling = new(options, CountOf(options));
         int[] cpus = options.CpuSet is null ? [] : CpuList.Parse(options.CpuSet);
-        int count = options.Channels ?? (cpus.Length > 0 ? cpus.Length : Environment.ProcessorCount);
+        int count = CountOf(options);
         List<TransportChannel> channels = [];
         try
         {
@@ -46,13 +49,19 @@ internal sealed class ChannelSet
             throw;
         }
 
+        int saidExhausted = 0;
         Task[] ends = new Task[count];
         for (int i = 0; i < count; i++)
         {
             if (scheduling.Adaptive)
             {
-                CarrierWatcher.Instance.Add(channels[i], channel => TransportLog.CarriersExhausted(
-                    logger, channel.Index, scheduling.MaxCarriers.ToString(CultureInfo.InvariantCulture)));
+                CarrierWatcher.Instance.Add(channels[i], () =>
+                {
+                    if (Interlocked.Exchange(ref saidExhausted, 1) == 0)
+                    {
+                        TransportLog.CarriersExhausted(logger, scheduling.MaxCarriers);
+                    }
+                });
             }
 
             ends[i] = CarrierPool.Instance.Start(channels[i]);

@@ -18,6 +18,10 @@ internal sealed partial class TransportChannel
     [ThreadStatic]
     private static long t_epoch;
 
+    // The context of a carrier before any application code ran on it.
+    [ThreadStatic]
+    private static ExecutionContext? t_cleanContext;
+
     // epoch << 1 | InApplication
     private long _turn;
 
@@ -27,6 +31,9 @@ internal sealed partial class TransportChannel
     /// <summary>Whether the calling thread is inside a continuation that this channel's present carrier runs.</summary>
     internal bool IsCarriedByThisThread =>
         ReferenceEquals(t_carried, this) && Volatile.Read(ref _turn) >> 1 == t_epoch;
+
+    /// <summary>Times that the channel was given to another carrier. Any thread.</summary>
+    internal long HandOvers => Volatile.Read(ref _turn) >> 1;
 
     /// <summary>Continuations started so far. Any thread.</summary>
     internal long Runs => Volatile.Read(ref _runs);
@@ -46,9 +53,14 @@ internal sealed partial class TransportChannel
     {
         t_carried = this;
         t_epoch = epoch;
+        t_cleanContext ??= ExecutionContext.Capture();
         if (Cpu >= 0)
         {
             CpuAffinity.TrySet(Cpu);
+        }
+        else
+        {
+            CpuAffinity.Clear();
         }
     }
 
@@ -102,7 +114,7 @@ internal sealed partial class TransportChannel
         }
 
         if (Scheduling.Adaptive && (continuation.Cost.AverageTicks > Scheduling.BudgetTicks ||
-            continuation.Cost.LivesElsewhere || OffloadAll))
+            continuation.Cost.LivesElsewhere || CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers)))
         {
             OffloadedCount++;
             ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
@@ -117,8 +129,22 @@ internal sealed partial class TransportChannel
         _ready[_readyEnd++] = continuation;
     }
 
-    /// <summary>Set when no further carrier may be made: nothing runs on this channel's carrier until one is back.</summary>
-    internal volatile bool OffloadAll;
+    /// <summary>
+    /// Undoes what a continuation left on its thread, as the thread pool does between work items: the next one belongs to
+    /// somebody else.
+    /// </summary>
+    private static void CleanContext()
+    {
+        if (!ReferenceEquals(ExecutionContext.Capture(), t_cleanContext))
+        {
+            ExecutionContext.Restore(t_cleanContext!);
+        }
+
+        if (SynchronizationContext.Current is not null)
+        {
+            SynchronizationContext.SetSynchronizationContext(null);
+        }
+    }
 
     /// <summary>Runs the turn's continuations. false when the channel was taken away meanwhile.</summary>
     private bool RunReady(long epoch)
@@ -140,10 +166,18 @@ internal sealed partial class TransportChannel
         {
             Continuation continuation = _ready[_readyNext]!;
             _ready[_readyNext++] = null;
+            if (adaptive && CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers))
+            {
+                OffloadedCount++;
+                ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
+                continue;
+            }
+
             InlineCount++;
             if (!adaptive)
             {
                 continuation.Run();
+                CleanContext();
             }
             else
             {
@@ -152,6 +186,7 @@ internal sealed partial class TransportChannel
                 Volatile.Write(ref _turn, turn);
                 ContinuationCost.SetRunning(continuation.Cost);
                 continuation.Run();
+                CleanContext();
                 long end = Stopwatch.GetTimestamp();
                 continuation.Cost.Add(end - start, Scheduling.BudgetTicks);
                 if (MegaPipeMetrics.CarrierTimeObserved)

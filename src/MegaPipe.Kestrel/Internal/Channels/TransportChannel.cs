@@ -103,12 +103,21 @@ internal sealed partial class TransportChannel
         if (Thread.CurrentThread.IsThreadPoolThread)
         {
             ThreadPool.UnsafeQueueUserWorkItem(_waker, preferLocal: false);
+            if (Scheduling.Adaptive)
+            {
+                CarrierWatcher.Instance.Attend(); // it wakes the carrier should the pool be stuck
+            }
         }
         else
         {
             _native.Wake();
         }
     }
+
+    /// <summary>Whether something waits to be performed. Any thread.</summary>
+    public bool HasRequests => !_requests.IsEmpty;
+
+    public void Wake() => _native.Wake();
 
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));

@@ -9,7 +9,9 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class CoalescingPipeWriter
 {
-    /// <summary>A gathered write's total has to fit in 31 bits; far less keeps one connection from taking a turn.</summary>
+    /// <summary>
+    /// A gathered write's total has to fit in 31 bits; far less keeps one connection from taking a turn.
+    /// </summary>
     private const long MaxWriteBytes = 1 << 22;
 
     /// <summary>Everything flushed has been sent.</summary>
@@ -106,7 +108,9 @@ internal sealed partial class CoalescingPipeWriter
         }
     }
 
-    /// <summary>The carrier: nothing will be sent any more and no write is in flight. Pending flushes complete.</summary>
+    /// <summary>
+    /// The carrier: nothing will be sent any more and no write is in flight. Pending flushes complete.
+    /// </summary>
     public void Close()
     {
         bool resume;
@@ -254,6 +258,7 @@ internal sealed partial class CoalescingPipeWriter
 
         public void OnCompleted(
             Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-            _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+            _core.OnCompleted(
+                continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
     }
 }

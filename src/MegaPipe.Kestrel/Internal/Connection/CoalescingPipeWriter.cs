@@ -173,7 +173,9 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         _connection.OnOutputCompleted(exception);
     }
 
-    /// <summary>A tail with at least <paramref name="sizeHint"/> (or one) free bytes, which is the application's.</summary>
+    /// <summary>
+    /// A tail with at least <paramref name="sizeHint"/> (or one) free bytes, which is the application's.
+    /// </summary>
     private SendSegment PrepareTail(int sizeHint)
     {
         if (_completed)

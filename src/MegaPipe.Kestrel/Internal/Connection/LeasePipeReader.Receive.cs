@@ -8,7 +8,9 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class LeasePipeReader
 {
-    /// <summary>The carrier: takes a lease over. Unexamined bytes after it; -1 when the application does not read any more.</summary>
+    /// <summary>
+    /// The carrier: takes a lease over. Unexamined bytes after it; -1 when the application does not read any more.
+    /// </summary>
     public long Append(ReceiveSegment lease)
     {
         TransportChannel channel = _connection.Channel;
@@ -240,6 +242,7 @@ internal sealed partial class LeasePipeReader
 
         public void OnCompleted(
             Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-            _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+            _core.OnCompleted(
+                continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
     }
 }

@@ -19,6 +19,7 @@ internal sealed partial class MegaPipeConnection
     // The carrier's.
     private Receiving _receiving;
     private bool _finBehindPause;
+    private bool _resetNoted;
 
     // Written by the carrier; read by the application, to ask for a resume only when there is a pause.
     private volatile bool _receivingPaused;
@@ -171,8 +172,7 @@ internal sealed partial class MegaPipeConnection
         }
         else if (IsReset(result))
         {
-            Channel.ResetCount++;
-            TransportLog.ConnectionReset(Logger, this);
+            NoteReset();
             error = ToResetException(result);
         }
         else
@@ -183,6 +183,17 @@ internal sealed partial class MegaPipeConnection
 
         _input.End(error);
         FireConnectionClosed();
+    }
+
+    /// <summary>A reset may show while reading, while writing, or both: it is one.</summary>
+    private void NoteReset()
+    {
+        if (!_resetNoted)
+        {
+            _resetNoted = true;
+            Channel.ResetCount++;
+            TransportLog.ConnectionReset(Logger, this);
+        }
     }
 
     private static bool IsReset(int result) =>

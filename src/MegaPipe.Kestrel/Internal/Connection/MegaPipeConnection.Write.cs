@@ -68,7 +68,7 @@ internal sealed partial class MegaPipeConnection
         Exception error;
         if (IsReset(result))
         {
-            TransportLog.ConnectionReset(Logger, this);
+            NoteReset();
             error = ToResetException(result);
         }
         else

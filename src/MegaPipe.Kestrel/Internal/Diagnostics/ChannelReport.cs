@@ -20,6 +20,7 @@ internal static class ChannelReport
             ["pauses"] = channel.PauseCount,
             ["inline"] = channel.InlineCount,
             ["offloaded"] = channel.OffloadedCount,
+            ["hand_overs"] = channel.HandOvers,
             ["system_calls"] = (long)ring.SystemCalls,
             ["requests"] = (long)ring.Requests,
             ["events"] = (long)ring.Events,

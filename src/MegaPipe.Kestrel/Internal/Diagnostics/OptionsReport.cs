@@ -8,7 +8,7 @@ internal static class OptionsReport
     public static IReadOnlyDictionary<string, string> Describe(MegaPipeTransportOptions options) =>
         new Dictionary<string, string>
         {
-            [nameof(options.Channels)] = Text(options.Channels ?? Environment.ProcessorCount),
+            [nameof(options.Channels)] = Text(ChannelSet.CountOf(options)),
             [nameof(options.CpuSet)] = options.CpuSet ?? "not pinned",
             [nameof(options.Scheduling)] = options.Scheduling.ToString(),
             [nameof(options.InlineBudget)] = Text(options.InlineBudget),
@@ -23,6 +23,9 @@ internal static class OptionsReport
             [nameof(options.Backlog)] = Text(options.Backlog),
             [nameof(options.NoDelay)] = options.NoDelay.ToString(),
             [nameof(options.KeepAlive)] = options.KeepAlive.ToString(),
+            [nameof(options.KeepAliveTime)] = TextOrSystem(options.KeepAliveTime),
+            [nameof(options.KeepAliveInterval)] = TextOrSystem(options.KeepAliveInterval),
+            [nameof(options.KeepAliveRetryCount)] = TextOrSystem(options.KeepAliveRetryCount),
             [nameof(options.MaxReadBufferSize)] = Limit(options.MaxReadBufferSize),
             [nameof(options.MaxWriteBufferSize)] = Limit(options.MaxWriteBufferSize),
             [nameof(options.FinOnError)] = options.FinOnError.ToString(),
@@ -38,6 +41,9 @@ internal static class OptionsReport
 
     private static string Text<T>(T value)
         where T : IFormattable => value.ToString(null, CultureInfo.InvariantCulture);
+
+    private static string TextOrSystem<T>(T? value)
+        where T : struct, IFormattable => value is { } number ? Text(number) : "the system's";
 
     private static string Limit(long? value) => value is > 0 ? Text(value.Value) : "unlimited";
 }

@@ -80,9 +80,9 @@ internal static partial class TransportLog
     public static partial void AcceptFailed(ILogger logger, EndPoint endPoint, string error);
 
     [LoggerMessage(104, LogLevel.Warning,
-        "Every carrier is stuck in application code ({MaxCarriers}, see MegaPipe:MaxCarriers). Until one returns, the "
-        + "connections of channel {Channel} run on the thread pool.", EventName = "CarriersExhausted")]
-    public static partial void CarriersExhausted(ILogger logger, int channel, string maxCarriers);
+        "Nearly all of {MaxCarriers} carriers are stuck in application code (see MegaPipe:MaxCarriers). While that lasts, "
+        + "everything runs on the thread pool.", EventName = "CarriersExhausted")]
+    public static partial void CarriersExhausted(ILogger logger, int maxCarriers);
 
     [LoggerMessage(4, LogLevel.Debug, @"Connection id ""{ConnectionId}"" paused.", EventName = "ConnectionPause",
         SkipEnabledCheck = true)]

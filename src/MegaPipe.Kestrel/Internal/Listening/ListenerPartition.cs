@@ -25,7 +25,13 @@ internal sealed class ListenerPartition(
 
     private bool _stopped;
 
+    // Looks at the listening socket, which somebody else owns.
+    private Socket? _queue;
+
     public long Handle { get; private set; }
+
+    /// <summary>Whether the kernel has connections for this partition that nobody has accepted. Any thread.</summary>
+    public bool HasQueued => _queue is not null && !_retired.Task.IsCompleted && ListenSockets.HasQueued(_queue);
 
     public Task Retired => _retired.Task;
 
@@ -46,6 +52,7 @@ internal sealed class ListenerPartition(
 
         Handle = handle;
         channel.Add(this);
+        _queue = new Socket(new SafeSocketHandle(channel.Native.PeekFd(handle), ownsHandle: false));
         if (ownQueue)
         {
             channel.Native.SetBacklog(handle, backlog);
@@ -90,7 +97,11 @@ internal sealed class ListenerPartition(
         _ = RetryAsync();
     }
 
-    public void OnRetired() => _retired.TrySetResult();
+    public void OnRetired()
+    {
+        _retired.TrySetResult();
+        _queue?.Dispose();
+    }
 
     /// <summary>One accept has ended; the others of this partition may have, too, each with its own event.</summary>
     private async Task RetryAsync()

@@ -120,7 +120,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     private async Task UnbindCoreAsync()
     {
         // Closing a listener resets what it has queued: the stock transport loses those clients, this one serves them.
-        for (int round = 0; round < DrainRounds && ListenSockets.HasQueued(_socket); round++)
+        for (int round = 0; round < DrainRounds && Array.Exists(_partitions, partition => partition.HasQueued); round++)
         {
             await Task.Delay(1).ConfigureAwait(false);
         }
