@@ -41,7 +41,8 @@ public sealed class BindingTests
     public Task Options_InJsonWithJsonsOwnTypes_Bind() => AssertBind(
         builder => builder.AddJsonStream(new MemoryStream(Encoding.UTF8.GetBytes(
             """{"MegaPipe":{"Channels":3,"NoDelay":false,"MaxReadBufferSize":null,"Scheduling":"ThreadPool"}}"""))),
-        ("Channels", 3), ("NoDelay", false), ("MaxReadBufferSize", null), ("Scheduling", MegaPipeScheduling.ThreadPool));
+        ("Channels", 3), ("NoDelay", false), ("MaxReadBufferSize", null),
+        ("Scheduling", MegaPipeScheduling.ThreadPool));
 
     [Fact]
     public async Task Options_InEnvironmentVariables_AllBind()

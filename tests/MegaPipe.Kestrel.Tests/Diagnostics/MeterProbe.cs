@@ -8,6 +8,7 @@ internal sealed class MeterProbe : IDisposable
     private readonly Lock _sync = new();
     private readonly Dictionary<string, Instrument> _instruments = [];
     private readonly MeterListener _listener = new();
+    private readonly Dictionary<string, (long Count, double Sum)> _histograms = [];
     private List<(string Name, long Value, int Channel)> _seen = [];
 
     public MeterProbe()
@@ -25,7 +26,18 @@ internal sealed class MeterProbe : IDisposable
             }
         };
         _listener.SetMeasurementEventCallback<long>((instrument, value, tags, _) => Add(instrument, value, tags));
-        _listener.SetMeasurementEventCallback<int>((instrument, value, tags, _) => Add(instrument, value, tags));
+        _listener.SetMeasurementEventCallback<int>((instrument, value, tags, _) =>
+        {
+            if (instrument is Histogram<int>)
+            {
+                Record(instrument, value);
+            }
+            else
+            {
+                Add(instrument, value, tags);
+            }
+        });
+        _listener.SetMeasurementEventCallback<double>((instrument, value, _, _) => Record(instrument, value));
         _listener.Start();
     }
 
@@ -58,7 +70,25 @@ internal sealed class MeterProbe : IDisposable
         }
     }
 
+    /// <summary>How often a histogram recorded since the probe was made, and the sum of what it recorded.</summary>
+    public (long Count, double Sum) Recorded(string histogram)
+    {
+        lock (_sync)
+        {
+            return _histograms.GetValueOrDefault(histogram);
+        }
+    }
+
     public void Dispose() => _listener.Dispose();
+
+    private void Record(Instrument instrument, double value)
+    {
+        lock (_sync)
+        {
+            (long count, double sum) = _histograms.GetValueOrDefault(instrument.Name);
+            _histograms[instrument.Name] = (count + 1, sum + value);
+        }
+    }
 
     private void Add(Instrument instrument, long value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
     {

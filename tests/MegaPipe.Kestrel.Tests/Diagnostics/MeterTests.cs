@@ -76,6 +76,31 @@ public sealed class MeterTests
     }
 
     [Fact]
+    public async Task Histograms_AfterTraffic_AgreeWithTheCounters()
+    {
+        using MeterProbe probe = new();
+        await using HostHarness host = await SchedulingHost.StartAsync(
+            context => context.Answer("x"), options => options.Channels = 2);
+        HttpPeer peer = await host.ConnectPeerAsync();
+        for (int i = 0; i < 50; i++)
+        {
+            await peer.GetAsync("/");
+        }
+
+        await AssertAgree("events", () => (long)probe.Recorded("megapipe.batch.events").Sum);
+        await AssertAgree("dispatches", () => probe.Recorded("megapipe.batch.events").Count);
+        await AssertAgree("inline", () => probe.Recorded("megapipe.continuation.duration").Count);
+        // Requests since the last batch are not recorded yet.
+        Assert.InRange(
+            probe.Recorded("megapipe.batch.requests").Sum, 50, LeakCheck.Sum(host.Status, "requests"));
+        Assert.InRange(probe.Recorded("megapipe.continuation.duration").Sum, 0.000_001, 30);
+
+        Task AssertAgree(string counter, Func<long> recorded) => Eventually.True(
+            () => recorded() == LeakCheck.Sum(host.Status, counter),
+            () => $"{recorded()} recorded, {LeakCheck.Sum(host.Status, counter)} {counter}");
+    }
+
+    [Fact]
     public async Task Connections_OpenResetAndClose_AreCounted()
     {
         using MeterProbe probe = new();

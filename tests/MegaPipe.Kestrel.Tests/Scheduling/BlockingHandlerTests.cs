@@ -118,7 +118,8 @@ public sealed class BlockingHandlerTests
                 return context.Answer("x");
             },
             options => options.Channels = 1);
-        HttpPeer[] spinners = [await host.ConnectPeerAsync(), await host.ConnectPeerAsync(), await host.ConnectPeerAsync()];
+        HttpPeer[] spinners =
+            [await host.ConnectPeerAsync(), await host.ConnectPeerAsync(), await host.ConnectPeerAsync()];
         foreach (HttpPeer spinner in spinners)
         {
             await spinner.SendAsync(HttpPeer.Get("/spin"));

@@ -59,7 +59,8 @@ public sealed class ChannelRequestQueueTests
             }
 
             batches += taken > before ? 1 : 0;
-            Assert.True(taken > before || producers.Any(thread => thread.IsAlive) || !_queue.IsEmpty, "Requests are lost.");
+            Assert.True(
+                taken > before || producers.Any(thread => thread.IsAlive) || !_queue.IsEmpty, "Requests are lost.");
         }
 
         Assert.True(_queue.IsEmpty);

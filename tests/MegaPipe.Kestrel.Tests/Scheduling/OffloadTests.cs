@@ -95,8 +95,13 @@ public sealed class OffloadTests
         await using (HostHarness first = await SchedulingHost.StartAsync(
             context => context.Answer("x"), options => options.HandOverAfter = earlier))
         {
-            // The watcher looks at this host, and sleeps until it looks again.
-            await (await first.ConnectPeerAsync()).GetAsync("/");
+            // Requests until the watcher, which looks every few milliseconds, has looked at this host; now it sleeps.
+            HttpPeer peer = await first.ConnectPeerAsync();
+            long until = Environment.TickCount64 + 100;
+            while (Environment.TickCount64 < until)
+            {
+                await peer.GetAsync("/");
+            }
         }
 
         using ManualResetEventSlim release = new();

@@ -50,7 +50,8 @@ public sealed class SchedulingStressTests(ITestOutputHelper output)
             _self = host.CreateClient();
             await Task.WhenAll(Enumerable.Range(0, Connections).Select(i => RunClientAsync(host, i, seed)));
             output.WriteLine($"{CarrierWatcher.Instance.HandOverCount - handOvers} hand-overs, "
-                + $"{LeakCheck.Sum(host.Status, "offloaded")} offloaded, {LeakCheck.Sum(host.Status, "inline")} inline");
+                + $"{LeakCheck.Sum(host.Status, "offloaded")} offloaded, "
+                + $"{LeakCheck.Sum(host.Status, "inline")} inline");
             Assert.True(CarrierWatcher.Instance.HandOverCount > handOvers);
             Assert.True(LeakCheck.Sum(host.Status, "offloaded") > 0);
             Assert.True(LeakCheck.Sum(host.Status, "inline") > 0);
