@@ -261,7 +261,8 @@ int main(int argc, char **argv)
 		c->fd = handshake(&address, argv[1], argv[3]);
 		struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
 		if (c->fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0) {
-			fprintf(stderr, "ws-load: connection %d was not upgraded to WebSocket: %s\n", i, strerror(errno));
+			fprintf(stderr, "ws-load: connection %d was not upgraded to WebSocket: %s\n", i,
+				strerror(errno));
 			return 1;
 		}
 		alive++;

@@ -48,8 +48,8 @@ uint64_t parse_integer(const char *option, const char *text, uint64_t least, uin
 	unsigned long long value = strtoull(text, &end, 10);
 
 	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < least || value > most)
-		fail("%s is '%s', but must be a whole number from %llu to %llu", option, text, (unsigned long long)least,
-		     (unsigned long long)most);
+		fail("%s is '%s', but must be a whole number from %llu to %llu", option, text,
+		     (unsigned long long)least, (unsigned long long)most);
 	return value;
 }
 

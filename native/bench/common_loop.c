@@ -207,7 +207,8 @@ static void begin_requests(struct loop *loop, struct connection *connection, uin
 
 static void next_burst(struct loop *loop, struct connection *connection, uint64_t now)
 {
-	begin_requests(loop, connection, loop->config->pipeline, connection->opened_ns > 0 ? connection->opened_ns : now, now);
+	begin_requests(loop, connection, loop->config->pipeline,
+		       connection->opened_ns > 0 ? connection->opened_ns : now, now);
 }
 
 /* False when it failed; the retry queue has it then. */
@@ -438,7 +439,8 @@ static void settle(struct loop *loop, uint64_t now)
 /* Opens in small groups: a burst larger than the server's backlog loses SYNs, which go out again a second later. */
 static void open_all(struct loop *loop)
 {
-	uint64_t limit = now_ns() + 30u * NS_PER_SECOND; /* a server that takes no connections must not hold us for ever */
+	/* A server that takes no connections must not hold us for ever. */
+	uint64_t limit = now_ns() + 30u * NS_PER_SECOND;
 
 	for (uint32_t i = 0; i < loop->config->connections && now_ns() < limit; i++) {
 		if (loop->config->rate > 0 && loop->config->requests_per_connection > 0)

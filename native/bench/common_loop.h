@@ -33,7 +33,7 @@ struct loop_config {
 struct loop_result {
 	uint64_t requests;       /* answered within the measured time, good or bad */
 	uint64_t bad_responses;  /* of those */
-	uint64_t errors;         /* failed connects, resets, streams that ended or broke too early, requests stuck for 2 s */
+	uint64_t errors;         /* failed connects, resets, streams that broke off early, requests stuck for 2 s */
 	uint64_t unfinished;     /* open loop: due, not answered at the end; they are in the latencies with their age */
 	uint64_t connections;    /* opened within the measured time */
 	uint64_t bytes;          /* received */

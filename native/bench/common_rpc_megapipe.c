@@ -146,8 +146,8 @@ static void print_counters(const struct rpc_loop *loop, uint32_t index)
 
 	mp_read_counters(loop->channel, &counters);
 	fprintf(stderr,
-		"channel %u: %llu accepted, %llu system calls, %llu requests, %llu events in %llu dispatches, %llu starved, "
-		"%llu re-armed, %llu overflows\n",
+		"channel %u: %llu accepted, %llu system calls, %llu requests, %llu events in %llu dispatches, "
+		"%llu starved, %llu re-armed, %llu overflows\n",
 		index, (unsigned long long)counters.accepted, (unsigned long long)counters.system_calls,
 		(unsigned long long)counters.requests, (unsigned long long)counters.events,
 		(unsigned long long)counters.dispatches, (unsigned long long)counters.buffers_starved,
@@ -168,7 +168,8 @@ void rpc_megapipe_run(struct rpc_thread *thread)
 		.cpu = (int32_t)thread->cpu,
 	};
 
-	loop.buffer_bytes = config->leased ? 0 : config->message_bytes > PLAIN_BYTES ? config->message_bytes : PLAIN_BYTES;
+	if (!config->leased)
+		loop.buffer_bytes = config->message_bytes > PLAIN_BYTES ? config->message_bytes : PLAIN_BYTES;
 	check("mp_create", mp_create(&channel, &loop.channel));
 	loop.listener = mp_register(loop.channel, thread->listener, 0, config->partition ? thread->cpu_mask : 0);
 	check("mp_register", loop.listener);

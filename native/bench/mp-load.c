@@ -241,8 +241,8 @@ static char *write_request(const struct options *options, bool closes, uint64_t 
 	if (options->http) {
 		const char *left = strchr(options->host, ':') != NULL ? "[" : "", *right = *left != '\0' ? "]" : "";
 
-		fprintf(file, "%s %s HTTP/1.1\r\nHost: %s%s%s:%u\r\n", options->method, options->path, left, options->host,
-			right, options->port);
+		fprintf(file, "%s %s HTTP/1.1\r\nHost: %s%s%s:%u\r\n", options->method, options->path, left,
+			options->host, right, options->port);
 		for (uint32_t i = 0; i < options->header_count; i++)
 			fprintf(file, "%s\r\n", options->headers[i]);
 		if (options->body_bytes > 0 || strcmp(options->method, "POST") == 0)
@@ -292,11 +292,13 @@ static void print_json(const struct loop_result *result)
 	       (unsigned long long)result->requests, (unsigned long long)result->bad_responses,
 	       (unsigned long long)result->errors, result->seconds, (double)result->requests / result->seconds,
 	       (unsigned long long)result->bytes);
-	printf("\"latency_us\": {\"mean\": %.2f, \"p50\": %.2f, \"p75\": %.2f, \"p90\": %.2f, \"p99\": %.2f, \"max\": %.2f}, ",
-	       latency->count > 0 ? (double)latency->sum_ns / (double)latency->count / 1e3 : 0, quantile_us(result, 0.5),
-	       quantile_us(result, 0.75), quantile_us(result, 0.9), quantile_us(result, 0.99),
+	printf("\"latency_us\": {\"mean\": %.2f, \"p50\": %.2f, \"p75\": %.2f, \"p90\": %.2f, \"p99\": %.2f, "
+	       "\"max\": %.2f}, ",
+	       latency->count > 0 ? (double)latency->sum_ns / (double)latency->count / 1e3 : 0,
+	       quantile_us(result, 0.5), quantile_us(result, 0.75), quantile_us(result, 0.9), quantile_us(result, 0.99),
 	       (double)latency->max_ns / 1e3);
-	printf("\"cpu_seconds\": %.6f, \"connections_opened\": %llu, \"unfinished\": %llu, \"first_error\": \"%s%s%s\"}\n",
+	printf("\"cpu_seconds\": %.6f, \"connections_opened\": %llu, \"unfinished\": %llu, "
+	       "\"first_error\": \"%s%s%s\"}\n",
 	       result->cpu_seconds, (unsigned long long)result->connections, (unsigned long long)result->unfinished,
 	       result->first_cause != NULL ? result->first_cause : "", result->first_error != 0 ? ": " : "",
 	       result->first_error != 0 ? strerror(result->first_error) : "");

@@ -114,7 +114,8 @@ static void check_port_is_free(uint16_t port)
 static void start_threads(const struct rpc_config *config, struct rpc_thread *threads, pthread_t *ids,
 			  const char *block)
 {
-	bool partition = config->variant == RPC_EPOLL_REUSEPORT || (config->variant == RPC_MEGAPIPE && config->partition);
+	bool partition = config->variant == RPC_EPOLL_REUSEPORT ||
+			 (config->variant == RPC_MEGAPIPE && config->partition);
 	/* mp_register listens on partitions of its own. */
 	int32_t backlog = config->variant == RPC_MEGAPIPE && config->partition ? 0 : BACKLOG, shared = -1;
 	uint64_t mask = 0;
@@ -142,8 +143,8 @@ int main(int argc, char **argv)
 {
 	static struct rpc_thread threads[CORES_LIMIT];
 	static pthread_t ids[CORES_LIMIT];
-	struct rpc_config config = { .message_bytes = 64, .cores = 1, .partition = true, .batch_threshold = DEFAULT_BATCH,
-				     .lwsocket = true, .leased = true };
+	struct rpc_config config = { .message_bytes = 64, .cores = 1, .partition = true,
+				     .batch_threshold = DEFAULT_BATCH, .lwsocket = true, .leased = true };
 	bool variant_given = false;
 	char *block = allocate(1, RPC_BLOCK_BYTES);
 	sigset_t signals;

@@ -285,7 +285,8 @@ static void on_read(struct server *server, struct connection *connection, const 
 	bool leased = (event->flags & MP_EVENT_LEASED) != 0, fits = true;
 
 	if (event->result > 0)
-		fits = take_bytes(connection, leased ? (const char *)(uintptr_t)event->data : NULL, (uint32_t)event->result);
+		fits = take_bytes(connection, leased ? (const char *)(uintptr_t)event->data : NULL,
+				  (uint32_t)event->result);
 	if (leased)
 		check("mp_release", mp_release(server->channel, event->lease));
 	if (connection->closing)
@@ -454,7 +455,8 @@ static uint32_t number(const char *option, const char *text, long least, long mo
 	long value = strtol(text, &end, 10);
 
 	if (end == text || *end != '\0' || value < least || value > most) {
-		fprintf(stderr, "mp-http: %s is '%s', but must be a number from %ld to %ld\n", option, text, least, most);
+		fprintf(stderr, "mp-http: %s is '%s', but must be a number from %ld to %ld\n", option, text, least,
+			most);
 		exit(2);
 	}
 	return (uint32_t)value;
@@ -505,7 +507,8 @@ static void parse_options(struct options *options, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static struct server servers[CHANNELS_LIMIT];
-	struct options options = { .channels = 1, .lwsocket = true, .leased = true, .buffers = BUFFERS, .batch = BATCH };
+	struct options options = { .channels = 1, .lwsocket = true, .leased = true, .buffers = BUFFERS,
+				   .batch = BATCH };
 	struct rlimit files;
 	sigset_t signals;
 	int32_t listener;

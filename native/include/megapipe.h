@@ -91,13 +91,13 @@ enum {
 struct mp_config {
 	uint32_t size;            /* sizeof(struct mp_config), for older callers; required */
 	uint32_t flags;           /* MP_CONFIG_* */
-	uint32_t queue_entries;   /* requests the queue holds before it is flushed by itself; default 256, at most 4096 */
+	uint32_t queue_entries;   /* requests the queue holds before it flushes by itself; default 256, at most 4096 */
 	uint32_t max_handles;     /* listeners, sockets and fds at a time; default 16384, at most 1048576 */
 	uint32_t buffer_count;    /* receive buffers, a power of two; default 256, at most 32768 */
 	uint32_t buffer_bytes;    /* bytes of each; default 4096, at most 1 MiB */
 	uint32_t batch_threshold; /* requests that flush by themselves; default 32; 1 turns batching off */
 	int32_t cpu;              /* the CPU this channel stands for (listener masks and steering); -1: none */
-	uint32_t max_lwsockets;   /* lightweight sockets at a time; default and upper limit: max_handles, RLIMIT_NOFILE */
+	uint32_t max_lwsockets;   /* lightweight sockets at a time; default, upper limit: max_handles, RLIMIT_NOFILE */
 	uint32_t reserved;        /* 0 */
 };
 
@@ -223,9 +223,9 @@ MP_API int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, voi
  * handle at a time: -EBUSY. 0, -EBADF, -EINVAL, -ENOTSUP. */
 MP_API int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes);
 
-/* Starts a leased read on a socket: a READ event with MP_EVENT_LEASED for each piece of data, in buffers that the kernel picks
- * from the channel's; an idle handle holds none. MP_EVENT_MORE is clear in the last event: end of stream (0), an
- * error, or mp_read_pause (-ECANCELED). Running out of buffers is no event: reading goes on when leases return.
+/* Starts a leased read on a socket: a READ event with MP_EVENT_LEASED for each piece of data, in buffers that the
+ * kernel picks from the channel's; an idle handle holds none. MP_EVENT_MORE is clear in the last event: end of stream
+ * (0), an error, or mp_read_pause (-ECANCELED). Running out of buffers is no event: reading goes on when leases return.
  * 0, -EBADF, -EBUSY, -ENOTSUP. */
 MP_API int32_t mp_read_start(struct mp_channel *channel, mp_handle handle);
 
@@ -280,10 +280,10 @@ MP_API int32_t mp_peek_fd(struct mp_channel *channel, mp_handle handle);
 MP_API int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity);
 
 /* Gives a connection with nothing in flight to another channel, where it arrives as an ACCEPT event with
- * MP_EVENT_TRANSFERRED and `cookie`. Here: a CLOSE event with MP_EVENT_RETIRED | MP_EVENT_GIVEN, or a negative result with
- * MP_EVENT_GIVEN alone when the target could not take it (the handle stays). The target must outlive the event; until
- * then the handle takes no request (-EBUSY). A target whose handle table is full closes the connection and gets an
- * ACCEPT event with -ENFILE. 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
+ * MP_EVENT_TRANSFERRED and `cookie`. Here: a CLOSE event with MP_EVENT_RETIRED | MP_EVENT_GIVEN, or a negative result
+ * with MP_EVENT_GIVEN alone when the target could not take it (the handle stays). The target must outlive the event;
+ * until then the handle takes no request (-EBUSY). A target whose handle table is full closes the connection and gets
+ * an ACCEPT event with -ENFILE. 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
 MP_API int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_channel *target, uint64_t cookie);
 
 /* Gives the collected requests to the kernel now, without waiting. The number given, or -errno. */

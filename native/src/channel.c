@@ -215,7 +215,8 @@ const char *mp_error_text(int32_t error)
 	if (error == MP_ERROR_TOO_OLD)
 		return "the kernel lacks an io_uring mechanism that MegaPipe needs (Linux 6.1 or later)";
 	if (error == MP_ERROR_DENIED)
-		return "io_uring is denied to this process (seccomp profile, security module or kernel.io_uring_disabled)";
+		return "io_uring is denied to this process (seccomp profile, security module or "
+		       "kernel.io_uring_disabled)";
 	if (error >= 0)
 		return "success";
 	/* INT32_MIN has no negation, and nothing below -MAX_ERRNO is an error of the system. */

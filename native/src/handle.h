@@ -1,7 +1,8 @@
 /* The handle table: one slot per listener, socket or fd, with everything the channel knows of it.
  *
  * A slot is free, open or closing. `in_flight` counts its requests whose completions have not been reaped; a slot is
- * retired (generation + 1) only at zero, so a completion always finds the slot that made it, or is stale and dropped. */
+ * retired (generation + 1) only at zero, so a completion always finds the slot that made it, or is stale and
+ * dropped. */
 #ifndef MP_HANDLE_H
 #define MP_HANDLE_H
 

@@ -81,7 +81,8 @@ static int32_t explain_ring(struct mp_features *features, int32_t error)
 		       "Linux 6.1 or later is needed.");
 		return MP_ERROR_TOO_OLD;
 	case -EINVAL:
-		refuse(features, MP_FEATURE_RING, "io_uring lacks COOP_TASKRUN or EXT_ARG: Linux 6.1 or later is needed.");
+		refuse(features, MP_FEATURE_RING,
+		       "io_uring lacks COOP_TASKRUN or EXT_ARG: Linux 6.1 or later is needed.");
 		return MP_ERROR_TOO_OLD;
 	default:
 		refuse(features, MP_FEATURE_RING, "io_uring_setup failed: %s.", mp_error_text(error));
@@ -113,7 +114,8 @@ static int32_t try_request(struct mp_ring *ring, const struct io_uring_sqe *requ
 	return result;
 }
 
-static void probe_leased_read(struct mp_features *features, struct mp_ring *ring, struct mp_buffers *buffers, int pair[2])
+static void probe_leased_read(struct mp_features *features, struct mp_ring *ring, struct mp_buffers *buffers,
+			      int pair[2])
 {
 	struct io_uring_sqe request = { .opcode = IORING_OP_RECV, .fd = pair[0], .ioprio = IORING_RECV_MULTISHOT,
 					.flags = IOSQE_BUFFER_SELECT };
@@ -169,8 +171,8 @@ static void probe_fd_install(struct mp_features *features, struct mp_ring *ring,
 		close(result);
 		allow(features, MP_FEATURE_FD_INSTALL);
 	} else {
-		refuse(features, MP_FEATURE_FD_INSTALL, "installing a direct descriptor as an fd: %s. Linux 6.8 brings it.",
-		       mp_error_text(result));
+		refuse(features, MP_FEATURE_FD_INSTALL,
+		       "installing a direct descriptor as an fd: %s. Linux 6.8 brings it.", mp_error_text(result));
 	}
 }
 
@@ -224,7 +226,8 @@ static void probe_single_thread(struct mp_features *features)
 	int32_t error = mp_ring_open(&ring, &config);
 
 	if (error) {
-		refuse(features, MP_FEATURE_SINGLE_THREAD, "DEFER_TASKRUN: %s. Linux 6.1 brings it.", mp_error_text(error));
+		refuse(features, MP_FEATURE_SINGLE_THREAD, "DEFER_TASKRUN: %s. Linux 6.1 brings it.",
+		       mp_error_text(error));
 		return;
 	}
 	mp_ring_close(&ring);
@@ -236,8 +239,9 @@ static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring)
 	int32_t error = mp_ring_post(ring, PROBE_TOKEN);
 
 	if (error < 0) {
-		refuse(features, MP_FEATURE_DIRECT_WAKE, "posting to a ring without a ring: %s. Linux 6.13 brings it; an "
-		       "eventfd wakes instead.", mp_error_text(error));
+		refuse(features, MP_FEATURE_DIRECT_WAKE,
+		       "posting to a ring without a ring: %s. Linux 6.13 brings it; an eventfd wakes instead.",
+		       mp_error_text(error));
 	} else {
 		allow(features, MP_FEATURE_DIRECT_WAKE);
 		if (mp_ring_peek(ring, 0))

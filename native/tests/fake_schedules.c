@@ -1,6 +1,6 @@
-/* Thousands of random schedules against the fake kernel, each with its invariants: no byte lost, doubled or out of order;
- * one event for each request; RETIRED the last event of a handle; nothing left at the end. The model of a connection is
- * in fake_kernel_model.c. Arguments: the number of schedules, the first seed (or SEED=...). */
+/* Thousands of random schedules against the fake kernel, each with its invariants: no byte lost, doubled or out of
+ * order; one event for each request; RETIRED the last event of a handle; nothing left at the end. The model of a
+ * connection is in fake_kernel_model.c. Arguments: the number of schedules, the first seed (or SEED=...). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #define __SANITIZE_THREAD__ 1
 #endif
 #endif
-/* A few seconds; the thread sanitizer makes this single-threaded program thirty times slower and finds nothing in it. */
+/* A few seconds; the thread sanitizer makes this single-threaded program thirty times slower and finds nothing. */
 #ifdef __SANITIZE_THREAD__
 #define SCHEDULES 300u
 #else

@@ -108,7 +108,8 @@ static void one_completion(struct mp_channel *channel, const uint8_t **data, siz
 	struct mp_event events[4];
 	bool stale;
 
-	must(mp_token(mp_token_op(token), mp_token_generation(token), mp_token_index(token)) == (token & ~(1ull << 55)));
+	must(mp_token(mp_token_op(token), mp_token_generation(token), mp_token_index(token)) ==
+	     (token & ~(1ull << 55)));
 	(void)mp_handles_slot(&channel->handles, (mp_handle)token);
 	/* Most random tokens are stale: shapes that come close to a live one, and results that are plausible. */
 	if (shape & 1)

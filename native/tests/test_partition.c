@@ -84,7 +84,8 @@ static void partitions_share_the_connections(void)
 			CHECK(mp_peek_fd(rigs[i].channel, listeners[i]) != fd);
 			CHECK_EQUAL(bytes, mp_local_address(rigs[i].channel, listeners[i], &local, sizeof local));
 			CHECK(!memcmp(&local, &address, bytes));
-			CHECK_EQUAL(0, mp_accept(rigs[i].channel, listeners[i], 4, MP_ACCEPT_KEEP | MP_ACCEPT_LWSOCKET));
+			CHECK_EQUAL(0, mp_accept(rigs[i].channel, listeners[i], 4,
+						 MP_ACCEPT_KEEP | MP_ACCEPT_LWSOCKET));
 			rig_turn(&rigs[i]);
 		}
 		for (uint32_t i = 0; i < LINKS; i++)

@@ -228,7 +228,8 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 	if (!last)
 		return written;
 
-	/* A kernel that knows no limit (before 6.17) refuses it: a run goes on until the socket or the buffers are empty. */
+	/* A kernel that knows no limit (before 6.17) refuses it: a run goes on until the socket or the buffers are
+	 * empty. */
 	if (completion->res == -EINVAL && (slot->flags & MP_SLOT_LIMITED)) {
 		channel->reads_limited = false;
 		refused = true;

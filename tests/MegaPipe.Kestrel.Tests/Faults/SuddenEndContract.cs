@@ -35,7 +35,8 @@ public abstract class SuddenEndContract(TransportKind kind, ITestOutputHelper ou
         }
 
         await harness.StopAsync();
-        await Eventually.True(() => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks, seed {seed}");
+        await Eventually.True(
+            () => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks, seed {seed}");
         if (kind.IsMegaPipe())
         {
             // Stock loses a race here now and then and logs an ObjectDisposedException or the like.
@@ -179,7 +180,9 @@ public abstract class SuddenEndContract(TransportKind kind, ITestOutputHelper ou
         Assert.NotNull(await ended.Task.InTime());
     }
 
-    /// <summary>A connection that echoes while its client talks, and that several sides end at random moments.</summary>
+    /// <summary>
+    /// A connection that echoes while its client talks, and that several sides end at random moments.
+    /// </summary>
     private static async Task LiveAndDieAsync(ConnectedPair pair, Random random)
     {
         int echoYields = random.Next(0, 200);

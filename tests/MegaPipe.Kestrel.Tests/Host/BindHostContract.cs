@@ -162,7 +162,10 @@ public abstract class BindHostContract(TransportKind kind) : IDisposable
 
     private static int FreePort()
     {
-        using Socket socket = new(AddressFamily.InterNetworkV6, SocketType.Stream, ProtocolType.Tcp) { DualMode = true };
+        using Socket socket = new(AddressFamily.InterNetworkV6, SocketType.Stream, ProtocolType.Tcp)
+        {
+            DualMode = true,
+        };
         socket.Bind(new IPEndPoint(IPAddress.IPv6Any, 0));
         return ((IPEndPoint)socket.LocalEndPoint!).Port;
     }

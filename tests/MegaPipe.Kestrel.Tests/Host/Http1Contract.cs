@@ -206,7 +206,8 @@ public abstract class Http1Contract(TransportKind kind)
                 .GetRequiredFeature<Microsoft.AspNetCore.Connections.Features.IMemoryPoolFeature>().MemoryPool;
             using var zero = pool.Rent(0);
             using var unspecified = pool.Rent();
-            return context.Response.WriteAsync($"{zero.Memory.Length} {unspecified.Memory.Length} {pool.MaxBufferSize}");
+            return context.Response.WriteAsync(
+                $"{zero.Memory.Length} {unspecified.Memory.Length} {pool.MaxBufferSize}");
         });
         Assert.Equal("4096 4096 4096", await host.CreateClient().GetStringAsync(new Uri("/", UriKind.Relative)));
     }

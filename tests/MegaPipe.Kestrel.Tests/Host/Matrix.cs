@@ -116,19 +116,23 @@ public sealed class ConnectionMiddlewareOnSockets() : ConnectionMiddlewareContra
 public sealed class ConnectionMiddlewareOnMegaPipe() : ConnectionMiddlewareContract(TransportKind.MegaPipe);
 
 [Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "ConnectionMiddleware")]
-public sealed class ConnectionMiddlewareOnMegaPipeThreadPool() : ConnectionMiddlewareContract(TransportKind.MegaPipeThreadPool);
+public sealed class ConnectionMiddlewareOnMegaPipeThreadPool()
+    : ConnectionMiddlewareContract(TransportKind.MegaPipeThreadPool);
 
 [Trait("Transport", "MegaPipeInline"), Trait("Area", "ConnectionMiddleware")]
 public sealed class ConnectionMiddlewareOnMegaPipeInline() : ConnectionMiddlewareContract(TransportKind.MegaPipeInline);
 
 [Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "ConnectionMiddleware")]
-public sealed class ConnectionMiddlewareOnMegaPipeNoLwsocket() : ConnectionMiddlewareContract(TransportKind.MegaPipeNoLwsocket);
+public sealed class ConnectionMiddlewareOnMegaPipeNoLwsocket()
+    : ConnectionMiddlewareContract(TransportKind.MegaPipeNoLwsocket);
 
 [Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "ConnectionMiddleware")]
-public sealed class ConnectionMiddlewareOnMegaPipeLwsocketAlways() : ConnectionMiddlewareContract(TransportKind.MegaPipeLwsocketAlways);
+public sealed class ConnectionMiddlewareOnMegaPipeLwsocketAlways()
+    : ConnectionMiddlewareContract(TransportKind.MegaPipeLwsocketAlways);
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "ConnectionMiddleware")]
-public sealed class ConnectionMiddlewareOnMegaPipeSmallBuffers() : ConnectionMiddlewareContract(TransportKind.MegaPipeSmallBuffers);
+public sealed class ConnectionMiddlewareOnMegaPipeSmallBuffers()
+    : ConnectionMiddlewareContract(TransportKind.MegaPipeSmallBuffers);
 
 [Trait("Transport", "Sockets"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnSockets() : AbortedRequestContract(TransportKind.Sockets);
@@ -146,7 +150,8 @@ public sealed class AbortedRequestOnMegaPipeInline() : AbortedRequestContract(Tr
 public sealed class AbortedRequestOnMegaPipeNoLwsocket() : AbortedRequestContract(TransportKind.MegaPipeNoLwsocket);
 
 [Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "AbortedRequest")]
-public sealed class AbortedRequestOnMegaPipeLwsocketAlways() : AbortedRequestContract(TransportKind.MegaPipeLwsocketAlways);
+public sealed class AbortedRequestOnMegaPipeLwsocketAlways()
+    : AbortedRequestContract(TransportKind.MegaPipeLwsocketAlways);
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnMegaPipeSmallBuffers() : AbortedRequestContract(TransportKind.MegaPipeSmallBuffers);

@@ -46,7 +46,8 @@ public sealed class PipeCancellationOnMegaPipeInline() : PipeCancellationContrac
 public sealed class PipeCancellationOnMegaPipeNoLwsocket() : PipeCancellationContract(PipeKind.MegaPipeNoLwsocket);
 
 [Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "PipeCancellation")]
-public sealed class PipeCancellationOnMegaPipeLwsocketAlways() : PipeCancellationContract(PipeKind.MegaPipeLwsocketAlways);
+public sealed class PipeCancellationOnMegaPipeLwsocketAlways()
+    : PipeCancellationContract(PipeKind.MegaPipeLwsocketAlways);
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "PipeCancellation")]
 public sealed class PipeCancellationOnMegaPipeSmallBuffers() : PipeCancellationContract(PipeKind.MegaPipeSmallBuffers);

@@ -162,7 +162,8 @@ public abstract class PipeStreamContract(PipeKind kind)
 
     private sealed class ThrowingStream : MemoryStream
     {
-        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
+        public override ValueTask WriteAsync(
+            ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
             throw new IOException("full");
     }
 }

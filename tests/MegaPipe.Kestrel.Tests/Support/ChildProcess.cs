@@ -31,7 +31,9 @@ internal sealed class ChildProcess : IAsyncDisposable
     /// <summary>What the child said with its ready line.</summary>
     public string Answer { get; private set; } = "";
 
-    /// <summary>Entry point of the child; the test host loads this assembly as a library and never comes here.</summary>
+    /// <summary>
+    /// Entry point of the child; the test host loads this assembly as a library and never comes here.
+    /// </summary>
     public static async Task<int> Main(string[] args)
     {
         switch (args)
@@ -167,7 +169,8 @@ internal sealed class ChildProcess : IAsyncDisposable
         await Console.In.ReadLineAsync();
         foreach (LogEntry entry in host.Logs.Entries.Where(entry => entry.Exception is not null).Take(MostErrorsShown))
         {
-            await Console.Error.WriteLineAsync($"child: {entry.Category}[{entry.Id.Id}] {entry.Message} {entry.Exception}");
+            await Console.Error.WriteLineAsync(
+                $"child: {entry.Category}[{entry.Id.Id}] {entry.Message} {entry.Exception}");
         }
 
         await host.StopAsync();

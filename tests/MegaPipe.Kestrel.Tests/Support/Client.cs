@@ -123,7 +123,9 @@ internal static class Client
         return new(sent, send);
     }
 
-    /// <summary>How the peer ended a connection that has a send pending: the kernel reports its error only once.</summary>
+    /// <summary>
+    /// How the peer ended a connection that has a send pending: the kernel reports its error only once.
+    /// </summary>
     public static async Task<SocketError?> EndAsync(this Socket socket, BlockedSend blocked)
     {
         SocketError? received = await socket.ReceiveEndAsync();

@@ -9,7 +9,8 @@ internal static class FileLimit
     private const int ResourceNoFile = 7;
 
     public static long Soft => long.Parse(
-        File.ReadAllLines("/proc/self/limits").Single(line => line.StartsWith("Max open files", StringComparison.Ordinal))
+        File.ReadAllLines("/proc/self/limits")
+            .Single(line => line.StartsWith("Max open files", StringComparison.Ordinal))
             .Split(' ', StringSplitOptions.RemoveEmptyEntries)[3],
         CultureInfo.InvariantCulture);
 

@@ -123,7 +123,8 @@ public sealed class HostHarness : IAsyncDisposable
 
     /// <summary>A client whose connections go to this host, whatever host name the request has.</summary>
     public HttpClient CreateClient(
-        Version? version = null, bool tls = false, EndPoint? target = null, Action<SocketsHttpHandler>? configure = null)
+        Version? version = null, bool tls = false, EndPoint? target = null,
+        Action<SocketsHttpHandler>? configure = null)
     {
         EndPoint endPoint = target ?? EndPoint;
         SocketsHttpHandler handler = new()

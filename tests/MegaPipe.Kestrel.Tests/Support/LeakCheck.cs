@@ -41,7 +41,9 @@ internal sealed class LeakCheck
     public static long Sum(MegaPipeStatus? status, string counter) =>
         status?.GetChannels().Sum(channel => channel.Counters.GetValueOrDefault(counter)) ?? 0;
 
-    /// <summary>After the connections are gone, before the host is: nothing is out with the app or the kernel.</summary>
+    /// <summary>
+    /// After the connections are gone, before the host is: nothing is out with the app or the kernel.
+    /// </summary>
     public static async Task AssertIdle(MegaPipeStatus? status)
     {
         if (status is not null)

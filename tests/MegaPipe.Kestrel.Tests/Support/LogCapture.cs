@@ -6,7 +6,9 @@ namespace MegaPipe.Kestrel.Tests.Support;
 
 public sealed record LogEntry(string Category, LogLevel Level, EventId Id, string Message, Exception? Exception)
 {
-    /// <summary>Whether a transport wrote it, stock or ours: the ids are the same, the category is each one's own.</summary>
+    /// <summary>
+    /// Whether a transport wrote it, stock or ours: the ids are the same, the category is each one's own.
+    /// </summary>
     public bool IsTransport =>
         Category.StartsWith("Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets", StringComparison.Ordinal) ||
         Category.StartsWith("MegaPipe", StringComparison.Ordinal);

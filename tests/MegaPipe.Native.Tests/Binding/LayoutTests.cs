@@ -77,7 +77,8 @@ public sealed class LayoutTests
     }
 
     // struct iovec's iov_base and iov_len and the reasons are the only fields that are named otherwise here.
-    private static string Plain(string name) => name.Replace("_", "", StringComparison.Ordinal).ToUpperInvariant() switch
+    private static string Plain(string name) =>
+        name.Replace("_", "", StringComparison.Ordinal).ToUpperInvariant() switch
     {
         "IOVBASE" => "ADDRESS",
         "IOVLEN" => "BYTES",

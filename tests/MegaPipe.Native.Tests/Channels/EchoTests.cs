@@ -13,7 +13,8 @@ public sealed class EchoTests
         get
         {
             TheoryData<SocketKind, bool> data = [];
-            foreach (SocketKind kind in new[] { SocketKind.Ipv4, SocketKind.Ipv6, SocketKind.Unix, SocketKind.Abstract })
+            foreach (SocketKind kind in (SocketKind[])
+                [SocketKind.Ipv4, SocketKind.Ipv6, SocketKind.Unix, SocketKind.Abstract])
             {
                 data.Add(kind, false);
                 data.Add(kind, true);

@@ -18,7 +18,8 @@ public sealed class ReadTests
         ChannelEvent first = harness.Next(Stage.Read);
         client.Send("second"u8);
         ChannelEvent second = harness.Next(Stage.Read);
-        Memory<byte> firstMemory = harness.Channel.LeaseMemory(first), secondMemory = harness.Channel.LeaseMemory(second);
+        Memory<byte> firstMemory = harness.Channel.LeaseMemory(first);
+        Memory<byte> secondMemory = harness.Channel.LeaseMemory(second);
 
         Assert.Equal(2ul, harness.Counters.LeasesOut);
         Assert.Equal("first"u8, firstMemory.Span);
