@@ -27,7 +27,9 @@ internal sealed class OptionsBinder(IServiceProvider services) : IConfigureOptio
         }
     }
 
-    /// <summary>The binder names the key; the section has the value, and the limits say what would have been right.</summary>
+    /// <summary>
+    /// The binder names the key; the section has the value, and the limits say what would have been right.
+    /// </summary>
     private static string Explain(IConfigurationSection section, InvalidOperationException error)
     {
         foreach (IConfigurationSection option in section.GetChildren())

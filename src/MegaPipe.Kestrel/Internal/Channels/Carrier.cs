@@ -83,8 +83,8 @@ internal sealed class CarrierPool
     }
 
     /// <summary>
-    /// Fewer carriers are left than there are channels. From here on no channel may run application code on its carrier:
-    /// each still has one to be handed to if it is stuck now, and then one that cannot get stuck. Any thread.
+    /// Fewer carriers are left than there are channels. From here on no channel may run application code on its
+    /// carrier: each still has one to be handed to if it is stuck now, and then one that cannot get stuck. Any thread.
     /// </summary>
     public bool IsExhausted(int limit) =>
         limit - Volatile.Read(ref _count) + Volatile.Read(ref _spareCount) < Volatile.Read(ref _channelCount);
@@ -104,7 +104,9 @@ internal sealed class CarrierPool
         return end.Task;
     }
 
-    /// <summary>Gives the channel to a spare, or to a new carrier while fewer than <paramref name="limit"/> live.</summary>
+    /// <summary>
+    /// Gives the channel to a spare, or to a new carrier while fewer than <paramref name="limit"/> live.
+    /// </summary>
     public bool TryAssign(TransportChannel channel, long epoch, int limit)
     {
         Carrier? carrier = TryTakeSpare(limit);

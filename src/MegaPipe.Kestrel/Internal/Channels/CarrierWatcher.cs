@@ -15,6 +15,9 @@ internal sealed class CarrierWatcher
     /// <summary>While nothing looks stuck, the time between two looks grows up to this many hand-over times.</summary>
     private const int MaxRelaxation = 4;
 
+    /// <summary>One host's long hand-over time must not make another's longer.</summary>
+    private const long MaxSleepTicks = 10 * TimeSpan.TicksPerMillisecond;
+
     private readonly Lock _sync = new();
     private readonly SemaphoreSlim _wanted = new(0);
     private Watched[] _channels = [];
@@ -46,7 +49,7 @@ internal sealed class CarrierWatcher
         }
     }
 
-    /// <summary>A carrier is about to run continuations: one read while the watcher is awake.</summary>
+    /// <summary>A carrier runs a continuation: one read while the watcher is awake.</summary>
     public void Attend()
     {
         if (Volatile.Read(ref _asleep) != 0 && Interlocked.Exchange(ref _asleep, 0) != 0)
@@ -74,8 +77,10 @@ internal sealed class CarrierWatcher
             idleLooks = ran ? 0 : idleLooks + 1;
             if (idleLooks > IdleLooks || channels.Length == 0)
             {
-                // Announce, then look once more: a carrier that ran before it saw the announcement is seen here.
+                // Announce, then look once more. A carrier writes its turn and then reads the announcement, without a
+                // fence between the two; the barrier here is the fence for both, so one of them sees the other.
                 Interlocked.Exchange(ref _asleep, 1);
+                Interlocked.MemoryBarrierProcessWide();
                 if (channels.Length == 0 || !channels.Any(watched => watched.Busy))
                 {
                     _wanted.Wait();
@@ -90,7 +95,8 @@ internal sealed class CarrierWatcher
                 continue;
             }
 
-            Thread.Sleep(new TimeSpan(Math.Max(interval, TimeSpan.TicksPerMillisecond) * relaxation));
+            Thread.Sleep(new TimeSpan(
+                Math.Min(Math.Max(interval, TimeSpan.TicksPerMillisecond) * relaxation, MaxSleepTicks)));
         }
     }
 

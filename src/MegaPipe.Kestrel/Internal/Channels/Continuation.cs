@@ -12,7 +12,9 @@ internal sealed class ContinuationCost
 {
     private const int Shift = 3;
 
-    /// <summary>Flushes from elsewhere, more than from the connection's own continuations, that send it to the pool.</summary>
+    /// <summary>
+    /// Flushes from elsewhere, more than from the connection's own continuations, that send it to the pool.
+    /// </summary>
     private const int ElsewhereLimit = 16;
 
     [ThreadStatic]

@@ -33,7 +33,9 @@ internal sealed partial class TransportChannel
         _native.Release(segment.Lease);
     }
 
-    /// <summary>Any thread: gives a lease back at the carrier's next turn, which is made to come when leases are low.</summary>
+    /// <summary>
+    /// Any thread: gives a lease back at the carrier's next turn, which is made to come when leases are low.
+    /// </summary>
     internal void ReturnLease(ReceiveSegment segment)
     {
         segment.Reset();

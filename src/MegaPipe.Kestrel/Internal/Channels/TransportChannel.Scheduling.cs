@@ -67,8 +67,8 @@ internal sealed partial class TransportChannel
     internal static void Leave() => t_carried = null;
 
     /// <summary>
-    /// The watcher: ends <paramref name="epoch"/> if its carrier still is in application code. The next carrier's epoch,
-    /// or -1.
+    /// The watcher: ends <paramref name="epoch"/> if its carrier still is in application code. The next carrier's
+    /// epoch, or -1.
     /// </summary>
     internal long TryTakeAway(long epoch)
     {
@@ -130,8 +130,8 @@ internal sealed partial class TransportChannel
     }
 
     /// <summary>
-    /// Undoes what a continuation left on its thread, as the thread pool does between work items: the next one belongs to
-    /// somebody else.
+    /// Undoes what a continuation left on its thread, as the thread pool does between work items: the next one belongs
+    /// to somebody else.
     /// </summary>
     private static void CleanContext()
     {
@@ -157,11 +157,6 @@ internal sealed partial class TransportChannel
         bool adaptive = Scheduling.Adaptive;
         long start = adaptive ? Stopwatch.GetTimestamp() : 0;
         int sinceFlush = 0;
-        if (adaptive)
-        {
-            CarrierWatcher.Instance.Attend();
-        }
-
         while (_readyNext < _readyEnd)
         {
             Continuation continuation = _ready[_readyNext]!;
@@ -184,6 +179,7 @@ internal sealed partial class TransportChannel
                 Volatile.Write(ref _runs, _runs + 1);
                 long turn = (epoch << 1) | InApplication;
                 Volatile.Write(ref _turn, turn);
+                CarrierWatcher.Instance.Attend(); // after the turn is written: pairs with the watcher's way to sleep
                 ContinuationCost.SetRunning(continuation.Cost);
                 continuation.Run();
                 CleanContext();

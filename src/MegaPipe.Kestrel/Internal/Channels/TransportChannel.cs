@@ -85,9 +85,9 @@ internal sealed partial class TransportChannel
     public int ConnectionCount => Volatile.Read(ref _connectionCount);
 
     /// <summary>
-    /// Has the carrier perform <paramref name="request"/>. From any thread. A push from a continuation on this channel's
-    /// own carrier needs no wake-up: the carrier performs requests before it sleeps. Whether it still is the carrier is
-    /// asked after the push, so a hand-over in between finds the request.
+    /// Has the carrier perform <paramref name="request"/>. From any thread. A push from a continuation on this
+    /// channel's own carrier needs no wake-up: the carrier performs requests before it sleeps. Whether it still is the
+    /// carrier is asked after the push, so a hand-over in between finds the request.
     /// </summary>
     /// <remarks>
     /// A pool thread wakes the carrier behind the work that the pool has queued, not at once: what that work flushes

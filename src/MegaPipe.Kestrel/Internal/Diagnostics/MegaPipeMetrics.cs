@@ -37,7 +37,9 @@ internal static class MegaPipeMetrics
         Counter("megapipe.buffers.starved", "{read}", "Reads that found no free buffer", "buffers_starved");
         Counter("megapipe.reads.paused", "{pause}", "Reads paused by back-pressure", "pauses");
         Counter("megapipe.continuations.inline", "{continuation}", "Continuations run on a carrier", "inline");
-        Counter("megapipe.continuations.offloaded", "{continuation}", "Continuations offloaded to the thread pool", "offloaded");
+        Counter(
+            "megapipe.continuations.offloaded", "{continuation}", "Continuations offloaded to the thread pool",
+            "offloaded");
         s_meter.CreateObservableCounter(
             "megapipe.handovers", () => Interlocked.Read(ref CarrierWatcher.Instance.HandOverCount), "{handover}",
             "Channels taken from a carrier stuck in application code");

@@ -68,7 +68,8 @@ internal static partial class TransportLog
     public static void ConnectionClosedFailed(ILogger logger, MegaPipeConnection connection, Exception error) =>
         ConnectionClosedFailed(logger, connection.ConnectionId, error);
 
-    [LoggerMessage(101, LogLevel.Information, "MegaPipe serves with {Options}. Kernel: {Features}.", EventName = "Started")]
+    [LoggerMessage(101, LogLevel.Information, "MegaPipe serves with {Options}. Kernel: {Features}.",
+        EventName = "Started")]
     public static partial void Started(ILogger logger, string options, string features);
 
     [LoggerMessage(102, LogLevel.Warning,
@@ -80,8 +81,8 @@ internal static partial class TransportLog
     public static partial void AcceptFailed(ILogger logger, EndPoint endPoint, string error);
 
     [LoggerMessage(104, LogLevel.Warning,
-        "Nearly all of {MaxCarriers} carriers are stuck in application code (see MegaPipe:MaxCarriers). While that lasts, "
-        + "everything runs on the thread pool.", EventName = "CarriersExhausted")]
+        "Nearly all of {MaxCarriers} carriers are stuck in application code (see MegaPipe:MaxCarriers). While that "
+        + "lasts, everything runs on the thread pool.", EventName = "CarriersExhausted")]
     public static partial void CarriersExhausted(ILogger logger, int maxCarriers);
 
     [LoggerMessage(4, LogLevel.Debug, @"Connection id ""{ConnectionId}"" paused.", EventName = "ConnectionPause",

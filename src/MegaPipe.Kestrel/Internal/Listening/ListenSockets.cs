@@ -55,7 +55,9 @@ internal static class ListenSockets
     /// <summary>Whether the kernel has connections for the socket that nobody has accepted.</summary>
     public static bool HasQueued(Socket socket) => socket.Poll(0, SelectMode.SelectRead);
 
-    /// <summary>Prefers connections whose packets this CPU receives (Linux 6.2 within a group; ignored before).</summary>
+    /// <summary>
+    /// Prefers connections whose packets this CPU receives (Linux 6.2 within a group; ignored before).
+    /// </summary>
     public static void SteerTo(Socket socket, int cpu) =>
         socket.SetRawSocketOption(SolSocket, SoIncomingCpu, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in cpu)));
 

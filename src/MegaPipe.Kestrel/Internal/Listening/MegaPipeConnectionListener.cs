@@ -8,7 +8,9 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed class MegaPipeConnectionListener : IConnectionListener
 {
-    /// <summary>Unbinding lets the channels take what the kernel has queued, for at most so many milliseconds.</summary>
+    /// <summary>
+    /// Unbinding lets the channels take what the kernel has queued, for at most so many milliseconds.
+    /// </summary>
     private const int DrainRounds = 100;
 
     private readonly Socket _socket;
@@ -40,7 +42,9 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
 
     public EndPoint EndPoint => _endpoint.EndPoint;
 
-    /// <summary>Opens the endpoint's partition on each channel. The listener owns the socket, also when this throws.</summary>
+    /// <summary>
+    /// Opens the endpoint's partition on each channel. The listener owns the socket, also when this throws.
+    /// </summary>
     public static async Task<MegaPipeConnectionListener> BindAsync(
         Socket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
         Action onDisposed)
@@ -79,7 +83,10 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default) =>
         await _accepted.TakeAsync(cancellationToken).ConfigureAwait(false);
 
-    /// <summary>Stops accepting. Takes milliseconds and is not cancelled: Kestrel asks with a cancelled token when a start fails.</summary>
+    /// <summary>
+    /// Stops accepting. Takes milliseconds and is not cancelled: Kestrel asks with a cancelled token when a start
+    /// fails.
+    /// </summary>
     public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
     {
         Task unbind;
@@ -136,7 +143,9 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         _accepted.End(_channels.Channels[0]);
     }
 
-    /// <summary>Whether to accept lightweight sockets, and whether each connection has a local address of its own.</summary>
+    /// <summary>
+    /// Whether to accept lightweight sockets, and whether each connection has a local address of its own.
+    /// </summary>
     private static (bool LwSockets, bool AskLocal) SocketKind(EndPoint endPoint, LightweightSockets option)
     {
         bool wildcard = endPoint is IPEndPoint ip &&
