@@ -3,6 +3,7 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,9 @@
 /* mp_destroy waits this long for the kernel to give memory back, then leaks it rather than let it be reused. */
 #define DESTROY_ROUNDS 500
 #define DESTROY_ROUND_NS 10000000
+
+/* Tries of a wake-up before it is given up for lost: seconds, while memory is short. */
+#define WAKE_ATTEMPTS 1000000u
 
 uint32_t mp_abi_version(void)
 {
@@ -196,8 +200,16 @@ void mp_wake(struct mp_channel *channel)
 	if (atomic_exchange_explicit(&channel->wake_state, MP_WAKE_ASKED, memory_order_seq_cst) != MP_SLEEPING)
 		return;
 	atomic_fetch_add_explicit(&channel->wakes, 1, memory_order_relaxed);
-	if (!channel->direct_wake || mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)))
+	if (!channel->direct_wake) {
 		(void)mp_os_notify(channel->wake_fd);
+		return;
+	}
+	/* Fails only while the kernel is out of memory. A lost wake-up would be a carrier that sleeps for ever. */
+	for (uint32_t attempt = 0; attempt < WAKE_ATTEMPTS; attempt++) {
+		if (!mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)))
+			return;
+		(void)sched_yield();
+	}
 }
 
 void mp_read_counters(const struct mp_channel *channel, struct mp_counters *counters)
