@@ -8,9 +8,9 @@ namespace MegaPipe.Native;
 /// <remarks>
 /// <c>SuppressGCTransition</c> leaves out the switch out of managed mode (about 7 ns), and makes the collector wait for
 /// the call. It stands where a call only fills a request or reads memory, which takes well under a microsecond: a
-/// request that reaches the batch threshold is flushed by <see cref="Channel"/>, not by the request function. It does not stand
-/// where a call makes a system call of its own (create, destroy, register, connect, flush, dispatch, wake, fd and
-/// address queries) or reaches into another channel (transfer).
+/// request that reaches the batch threshold is flushed by <see cref="Channel"/>, not by the request function. It does
+/// not stand where a call makes a system call of its own (create, destroy, register, connect, flush, dispatch, wake, fd
+/// and address queries) or reaches into another channel (transfer).
 /// </remarks>
 internal static unsafe partial class NativeMethods
 {

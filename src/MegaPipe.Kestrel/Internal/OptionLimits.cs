@@ -8,15 +8,20 @@ internal static class OptionLimits
     private static readonly Limit[] s_limits =
     [
         Range(nameof(MegaPipeTransportOptions.Channels), options => options.Channels, 1, 1024),
-        Range(nameof(MegaPipeTransportOptions.MaxHandlesPerChannel), options => options.MaxHandlesPerChannel, 64, 1 << 20),
+        Range(
+            nameof(MegaPipeTransportOptions.MaxHandlesPerChannel), options => options.MaxHandlesPerChannel,
+            64, 1 << 20),
         new(nameof(MegaPipeTransportOptions.ReceiveBufferCount), options => options.ReceiveBufferCount,
             options => options.ReceiveBufferCount is >= 8 and <= 32_768 && int.IsPow2(options.ReceiveBufferCount),
             "8 to 32768, a power of two"),
         Range(nameof(MegaPipeTransportOptions.ReceiveBufferSize), options => options.ReceiveBufferSize, 256, 1 << 20),
         Range(nameof(MegaPipeTransportOptions.BatchThreshold), options => options.BatchThreshold, 1, 1024),
         Range(nameof(MegaPipeTransportOptions.Backlog), options => options.Backlog, 1, 65_535),
-        Range(nameof(MegaPipeTransportOptions.MaxReadBufferSize), options => options.MaxReadBufferSize, 0, long.MaxValue),
-        Range(nameof(MegaPipeTransportOptions.MaxWriteBufferSize), options => options.MaxWriteBufferSize, 0, long.MaxValue),
+        Range(
+            nameof(MegaPipeTransportOptions.MaxReadBufferSize), options => options.MaxReadBufferSize, 0, long.MaxValue),
+        Range(
+            nameof(MegaPipeTransportOptions.MaxWriteBufferSize), options => options.MaxWriteBufferSize,
+            0, long.MaxValue),
         Range(nameof(MegaPipeTransportOptions.MaxCarriers), options => options.MaxCarriers, 2, 4096),
         Range(nameof(MegaPipeTransportOptions.KeepAliveRetryCount), options => options.KeepAliveRetryCount, 1, 127),
         Time(nameof(MegaPipeTransportOptions.InlineBudget), options => options.InlineBudget,
@@ -53,7 +58,8 @@ internal static class OptionLimits
         CultureInfo.InvariantCulture, $"{MegaPipeTransportOptions.SectionName}:{key} is {value}; allowed: {allowed}.");
 
     private static Limit Range(string key, Func<MegaPipeTransportOptions, long?> value, long least, long most) => new(
-        key, options => value(options), options => value(options) is not { } number || (number >= least && number <= most),
+        key, options => value(options),
+        options => value(options) is not { } number || (number >= least && number <= most),
         string.Create(CultureInfo.InvariantCulture, $"{least} to {most}"));
 
     private static Limit Time(
@@ -63,7 +69,8 @@ internal static class OptionLimits
 
     private static Limit Names<T>(string key, Func<MegaPipeTransportOptions, T> value)
         where T : struct, Enum => new(
-        key, options => value(options), options => Enum.IsDefined(value(options)), string.Join(", ", Enum.GetNames<T>()));
+        key, options => value(options), options => Enum.IsDefined(value(options)),
+        string.Join(", ", Enum.GetNames<T>()));
 
     private static Limit Flag(string key) => new(key, _ => null, _ => true, "true, false");
 

@@ -156,7 +156,8 @@ public sealed class MeterTests
 
         await Eventually.True(() => probe.Sum("megapipe.connections.active") == 0);
         // Reading and sending may both find the reset, and then both log it, as stock does.
-        int connections = host.Logs.Transport(LogCapture.ConnectionReset).Select(entry => entry.Message).Distinct().Count();
+        int connections = host.Logs.Transport(LogCapture.ConnectionReset)
+            .Select(entry => entry.Message).Distinct().Count();
         Assert.True(connections > 0);
         Assert.Equal(connections, probe.Sum("megapipe.connections.reset"));
     }

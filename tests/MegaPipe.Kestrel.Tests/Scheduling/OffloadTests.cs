@@ -120,7 +120,8 @@ public sealed class OffloadTests
             options =>
             {
                 options.Channels = 1;
-                options.InlineBudget = TimeSpan.FromSeconds(1); // a handler that is compiled first must not be offloaded
+                // A handler that is compiled first must not be offloaded.
+                options.InlineBudget = TimeSpan.FromSeconds(1);
             });
         HttpPeer blocked = await host.ConnectPeerAsync();
         HttpPeer other = await host.ConnectPeerAsync();
@@ -139,7 +140,9 @@ public sealed class OffloadTests
         Assert.True(took < earlier / 4, $"answered after {took.TotalSeconds:0.0} s");
     }
 
-    /// <summary>Asks until a handler runs there; a few dozen requests are enough, by ContinuationCost's own tests.</summary>
+    /// <summary>
+    /// Asks until a handler runs there; a few dozen requests are enough, by ContinuationCost's own tests.
+    /// </summary>
     private static async Task UntilAsync(HttpPeer peer, string path, string where)
     {
         for (int i = 0; i < 200; i++)

@@ -31,7 +31,8 @@ internal sealed class TestChannel : IDisposable
             HandOverAfter = TimeSpan.FromSeconds(10),
         }, channels: 1);
         Channel = new TransportChannel(
-            0, MegaPipe.Native.Channel.Create(new ChannelConfig { MaxHandles = 64, BufferCount = 8, BufferBytes = 256 }),
+            0,
+            MegaPipe.Native.Channel.Create(new ChannelConfig { MaxHandles = 64, BufferCount = 8, BufferBytes = 256 }),
             Scheduling, new MegaPipeTransportOptions(), cpu: -1);
         _free = carriers;
         _carriers = [.. Enumerable.Range(0, carriers).Select(_ => new Thread(Live) { IsBackground = true })];
@@ -67,7 +68,9 @@ internal sealed class TestChannel : IDisposable
         return true;
     }
 
-    /// <summary>Takes the channel from the carrier that is in application code. false when none is, or none is free.</summary>
+    /// <summary>
+    /// Takes the channel from the carrier that is in application code. false when none is, or none is free.
+    /// </summary>
     public bool TryHandOver()
     {
         long epoch = Channel.EpochInApplication;
@@ -80,7 +83,9 @@ internal sealed class TestChannel : IDisposable
         return next >= 0 && TryAssign(next);
     }
 
-    /// <summary>Makes continuations ready on the carrier, in this order, and checks that it is alone in there.</summary>
+    /// <summary>
+    /// Makes continuations ready on the carrier, in this order, and checks that it is alone in there.
+    /// </summary>
     public void Ready(params IReadOnlyList<Continuation> continuations) => Channel.Post(channel =>
     {
         if (Interlocked.Increment(ref _inside) != 1 || channel.EpochInApplication >= 0)

@@ -15,7 +15,8 @@ public sealed class TurnTests
         using ManualResetEventSlim ran = new();
         test.Ready(new TestContinuation(test.Scheduling, ran.Set));
         Assert.True(ran.Wait(s_limit));
-        TestChannel.WaitUntil(() => test.Channel.EpochInApplication < 0, () => "The carrier never left the application.");
+        TestChannel.WaitUntil(
+            () => test.Channel.EpochInApplication < 0, () => "The carrier never left the application.");
         Assert.Equal(-1, test.Channel.TryTakeAway(0));
         Assert.Equal(1, test.Channel.Runs);
     }
@@ -61,7 +62,8 @@ public sealed class TurnTests
         Assert.True(entered.Wait(s_limit));
         Assert.True(test.TryHandOver());
         TestChannel.WaitUntil(
-            () => test.Channel.Runs == 101 && test.Channel.EpochInApplication < 0, () => $"{test.Channel.Runs} of 101 ran");
+            () => test.Channel.Runs == 101 && test.Channel.EpochInApplication < 0,
+            () => $"{test.Channel.Runs} of 101 ran");
         Assert.Equal(Enumerable.Range(1, 100), order);
         Assert.Equal(100, otherThreads);
         release.Set();
