@@ -70,6 +70,9 @@ internal sealed class ChildProcess : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await EndAsync();
+        // Process.Dispose leaves redirected streams that somebody has read to their finalizers: two fds too many.
+        _process.StandardOutput.Dispose();
+        _process.StandardError.Dispose();
         _process.Dispose();
     }
 
