@@ -43,10 +43,48 @@ public sealed class AgentFolder : IDisposable
         return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
+    /// <summary>
+    /// The first of several consecutive free ports, below those that the kernel gives to clients: the load's own
+    /// connections would take one of them between this look and the server's bind.
+    /// </summary>
+    public static int GetFreePorts(int count)
+    {
+        const int First = 10_000;
+        const int Tries = 1_000;
+        int firstOfClients = int.Parse(
+            File.ReadAllText("/proc/sys/net/ipv4/ip_local_port_range").Split((char[]?)null, 2)[0],
+            System.Globalization.CultureInfo.InvariantCulture);
+        int end = Math.Max(First + 1_000, firstOfClients) - count;
+        for (int i = 0; i < Tries; i++)
+        {
+            int port = Random.Shared.Next(First, end);
+            if (Enumerable.Range(port, count).All(IsFree))
+            {
+                return port;
+            }
+        }
+
+        throw new InvalidOperationException($"No {count} free ports in a row from {First} to {end}.");
+    }
+
     /// <summary>What the agent resolves an executable to.</summary>
     public string Executable(string executable) => System.IO.Path.Combine(Path, executable);
 
     public void Dispose() => Directory.Delete(Path, recursive: true);
+
+    private static bool IsFree(int port)
+    {
+        using TcpListener listener = new(IPAddress.Any, port);
+        try
+        {
+            listener.Start();
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+    }
 
     private static void Link(string path, string target) => Directory.CreateSymbolicLink(path, target);
 

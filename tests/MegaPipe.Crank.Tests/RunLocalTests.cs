@@ -7,6 +7,8 @@ namespace MegaPipe.Crank.Tests;
 
 public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolder>
 {
+    private const int PortsOfTwoTargets = 4; // run-local's PORTS_PER_TARGET each
+
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(2);
 
     [RunLocalFact]
@@ -14,7 +16,7 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
     {
         string results = Path.Combine(folder.Path, "results");
         (int exitCode, string text) = await RunAsync(
-            FreePortPair(),
+            AgentFolder.GetFreePorts(PortsOfTwoTargets),
             "--scenario json --rounds 2 --warmup-visits 0 --target sockets --target sockets-inline "
             + $"--output {results}");
         // 3: on one CPU, or a busy machine, the generator may be the bottleneck; what is written is the same.
@@ -50,9 +52,9 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
     [RunLocalFact]
     public async Task RunLocal_PortIsServed_StopsAndSaysSo()
     {
-        int port = FreePortPair();
-        using TcpListener other = new(IPAddress.Loopback, port);
+        using TcpListener other = new(IPAddress.Loopback, 0);
         other.Start();
+        int port = ((IPEndPoint)other.LocalEndpoint).Port;
         (int exitCode, string text) = await RunAsync(port, "--scenario json --rounds 1 --target sockets");
         Assert.Equal(1, exitCode);
         Assert.Contains($"port {port} is already served", text, StringComparison.Ordinal);
@@ -63,7 +65,7 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
     {
         string results = Path.Combine(folder.Path, "faulty");
         (int exitCode, string text) = await RunAsync(
-            FreePortPair(),
+            AgentFolder.GetFreePorts(PortsOfTwoTargets),
             "--scenario json --rounds 1 --warmup-visits 0 --target sockets --variable path=/nothing-here "
             + $"--output {results}");
         Assert.Equal(3, exitCode);
@@ -73,12 +75,10 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
     [RunLocalFact]
     public async Task RunLocal_UnknownScenario_ListsTheKnownOnes()
     {
-        (int exitCode, string text) = await RunAsync(FreePortPair(), "--scenario no-such-scenario");
+        (int exitCode, string text) = await RunAsync(AgentFolder.GetFreePorts(1), "--scenario no-such-scenario");
         Assert.Equal(2, exitCode);
         Assert.All(CrankConfiguration.Load().Scenarios, name => Assert.Contains(name, text, StringComparison.Ordinal));
     }
-
-    private static int FreePortPair() => AgentFolder.GetFreePort() & ~1;
 
     private async Task<(int ExitCode, string Text)> RunAsync(int port, string arguments)
     {
