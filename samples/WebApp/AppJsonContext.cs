@@ -22,12 +22,15 @@ internal sealed record UploadResult(long Bytes, string? Sha256);
 /// <param name="Endpoints">Bound addresses.</param>
 /// <param name="Options">Resolved transport options.</param>
 /// <param name="Features">Kernel features, with reasons where refused.</param>
+/// <param name="CarriersLive">Carrier threads of the process; 0 where MegaPipe does not serve.</param>
+/// <param name="CarriersSpare">Carriers that have no channel at this moment.</param>
 /// <param name="Channels">Counters of each channel.</param>
 internal sealed record TransportReport(
     string Requested, string Transport, string? FallbackReason, string? ConnectionType, int ProcessId,
     double CpuSeconds, long WorkingSetBytes, int Processors, string Framework, string System,
     IReadOnlyList<string> Endpoints, IReadOnlyDictionary<string, string> Options,
-    IReadOnlyList<MegaPipeFeatureStatus> Features, IReadOnlyList<MegaPipeChannelStatus> Channels);
+    IReadOnlyList<MegaPipeFeatureStatus> Features, int CarriersLive, int CarriersSpare,
+    IReadOnlyList<MegaPipeChannelStatus> Channels);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(JsonMessage))]

@@ -62,9 +62,10 @@ try
     return 0;
 }
 catch (Exception exception) when (exception is IOException or SocketException or FormatException
-    or InvalidOperationException or Microsoft.Extensions.Options.OptionsValidationException)
+    or InvalidOperationException or PlatformNotSupportedException
+    or Microsoft.Extensions.Options.OptionsValidationException)
 {
-    // Address in use, a wrong URL, a wrong option: the last line says what to change.
+    // Address in use, a wrong URL, a wrong option, no io_uring with Fallback=Fail: the last line says what to change.
     Console.Error.WriteLine($"WebApp: {exception.Message}");
     return 1;
 }

@@ -30,6 +30,8 @@ internal sealed class TransportReporter(
             [.. server.Features.Get<IServerAddressesFeature>()?.Addresses ?? []],
             status?.Options ?? Describe(sockets.Value),
             status?.Features ?? [],
+            status?.CarriersLive ?? 0,
+            status?.CarriersSpare ?? 0,
             status?.GetChannels() ?? []);
     }
 
