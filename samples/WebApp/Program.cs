@@ -45,6 +45,8 @@ Endpoints.Configure(builder, arguments);
 builder.WebHost.ConfigureKestrel(options => options.Limits.MaxRequestBodySize = null);
 // A request that is still being served (say /delay/600000) holds Ctrl+C no longer than this.
 builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(5));
+// What stops the start is said below, in one line; the host would log it with its stack.
+builder.Logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
 builder.Services.AddSingleton(arguments);
 builder.Services.AddSingleton<TransportReporter>();
 
