@@ -2,7 +2,6 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Runtime.InteropServices;
-using System.Threading.Tasks.Sources;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal;
@@ -238,27 +237,8 @@ internal sealed partial class CoalescingPipeWriter
     /// <summary>The awaited flush.</summary>
     private sealed class FlushContinuation(
         CoalescingPipeWriter writer, ContinuationCost cost, ChannelScheduling scheduling)
-        : Continuation(cost, scheduling), IValueTaskSource<FlushResult>
+        : AwaitedContinuation<FlushResult>(cost, scheduling)
     {
-        private ManualResetValueTaskSourceCore<bool> _core;
-
-        public short Version => _core.Version;
-
-        public void Prepare() => _core.Reset();
-
-        public override void Run() => _core.SetResult(true);
-
-        public FlushResult GetResult(short token)
-        {
-            _core.GetResult(token);
-            return writer.FinishFlush();
-        }
-
-        public ValueTaskSourceStatus GetStatus(short token) => _core.GetStatus(token);
-
-        public void OnCompleted(
-            Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-            _core.OnCompleted(
-                continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+        protected override FlushResult Finish() => writer.FinishFlush();
     }
 }

@@ -2,7 +2,6 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Runtime.ExceptionServices;
-using System.Threading.Tasks.Sources;
 
 namespace MegaPipe.Kestrel.Internal;
 
@@ -221,28 +220,8 @@ internal sealed partial class LeasePipeReader
 
     /// <summary>The awaited read.</summary>
     private sealed class ReadContinuation(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
-        : Continuation(cost, scheduling), IValueTaskSource<ReadResult>
+        : AwaitedContinuation<ReadResult>(cost, scheduling)
     {
-        // RunContinuationsAsynchronously stays false: Run is called where the continuation is to run.
-        private ManualResetValueTaskSourceCore<bool> _core;
-
-        public short Version => _core.Version;
-
-        public void Prepare() => _core.Reset();
-
-        public override void Run() => _core.SetResult(true);
-
-        public ReadResult GetResult(short token)
-        {
-            _core.GetResult(token);
-            return reader.FinishRead();
-        }
-
-        public ValueTaskSourceStatus GetStatus(short token) => _core.GetStatus(token);
-
-        public void OnCompleted(
-            Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-            _core.OnCompleted(
-                continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+        protected override ReadResult Finish() => reader.FinishRead();
     }
 }

@@ -1,5 +1,4 @@
 // Accepted connections on their way to Kestrel's accept loop.
-using System.Threading.Tasks.Sources;
 
 namespace MegaPipe.Kestrel.Internal;
 
@@ -35,7 +34,7 @@ internal sealed class AcceptQueue
     }
 
     /// <summary>No more will come. Any thread.</summary>
-    public void End(TransportChannel channel)
+    public void End()
     {
         bool resume;
         lock (_sync)
@@ -143,27 +142,8 @@ internal sealed class AcceptQueue
     }
 
     private sealed class AcceptContinuation(AcceptQueue queue, ChannelScheduling scheduling)
-        : Continuation(new ContinuationCost(), scheduling), IValueTaskSource<MegaPipeConnection?>
+        : AwaitedContinuation<MegaPipeConnection?>(new ContinuationCost(), scheduling)
     {
-        private ManualResetValueTaskSourceCore<bool> _core;
-
-        public short Version => _core.Version;
-
-        public void Prepare() => _core.Reset();
-
-        public override void Run() => _core.SetResult(true);
-
-        public MegaPipeConnection? GetResult(short token)
-        {
-            _core.GetResult(token);
-            return queue.Finish();
-        }
-
-        public ValueTaskSourceStatus GetStatus(short token) => _core.GetStatus(token);
-
-        public void OnCompleted(
-            Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
-            _core.OnCompleted(
-                continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
+        protected override MegaPipeConnection? Finish() => queue.Finish();
     }
 }

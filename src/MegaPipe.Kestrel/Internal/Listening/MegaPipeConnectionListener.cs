@@ -140,7 +140,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
 
         await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
         _socket.Dispose();
-        _accepted.End(_channels.Channels[0]);
+        _accepted.End();
     }
 
     /// <summary>
