@@ -74,8 +74,8 @@ public sealed class MegaPipeTransportOptions
     /// <summary>Bytes per receive buffer. Default 4,096. 256 to 1,048,576.</summary>
     public int ReceiveBufferSize { get; set; } = 4_096;
 
-    /// <summary>Requests after which a batch is given to the kernel (paper §4.1). Default 32. 1 to 1,024.</summary>
-    public int BatchThreshold { get; set; } = 32;
+    /// <summary>Requests after which a batch is given to the kernel (paper §4.1). Default 128. 1 to 1,024.</summary>
+    public int BatchThreshold { get; set; } = 128;
 
     /// <summary>Length of each listener partition's accept queue. Default 512, as stock. 1 to 65,535.</summary>
     public int Backlog { get; set; } = 512;

@@ -22,18 +22,24 @@ internal sealed class TestChannel : IDisposable
     private int _overlaps;
     private volatile bool _end;
 
-    public TestChannel(int carriers, MegaPipeScheduling scheduling = MegaPipeScheduling.Adaptive)
+    public TestChannel(
+        int carriers, MegaPipeScheduling scheduling = MegaPipeScheduling.Adaptive, TimeSpan? inlineBudget = null,
+        Func<bool>? hasIdleCore = null)
     {
         Scheduling = new ChannelScheduling(new MegaPipeTransportOptions
         {
             Scheduling = scheduling,
-            InlineBudget = TimeSpan.FromSeconds(1), // what a test makes wait must not be offloaded for it
+            // What a test makes wait must not be offloaded for it.
+            InlineBudget = inlineBudget ?? TimeSpan.FromSeconds(1),
             HandOverAfter = TimeSpan.FromSeconds(10),
         }, channels: 1);
         Channel = new TransportChannel(
             0,
             MegaPipe.Native.Channel.Create(new ChannelConfig { MaxHandles = 64, BufferCount = 8, BufferBytes = 256 }),
-            Scheduling, new MegaPipeTransportOptions(), cpu: -1);
+            Scheduling, new MegaPipeTransportOptions(), cpu: -1)
+        {
+            HasIdleCore = hasIdleCore ?? (() => false),
+        };
         _free = carriers;
         _carriers = [.. Enumerable.Range(0, carriers).Select(_ => new Thread(Live) { IsBackground = true })];
         foreach (Thread carrier in _carriers)

@@ -69,6 +69,47 @@ public sealed class TurnTests
         release.Set();
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Turn_OfManyShortContinuations_TheLateOnesAreOffloadedWhileACoreIsIdle(bool idleCore)
+    {
+        TimeSpan budget = TimeSpan.FromMilliseconds(1);
+        bool idle = false;
+        using TestChannel test = new(carriers: 1, inlineBudget: budget, hasIdleCore: () => Volatile.Read(ref idle));
+        using CountdownEvent ran = new(3);
+        int onPool = 0;
+        void Count()
+        {
+            if (Thread.CurrentThread.IsThreadPoolThread)
+            {
+                Interlocked.Increment(ref onPool);
+            }
+
+            ran.Signal();
+        }
+
+        // A turn begins early in its first continuation; what comes after it has waited for far more than ten budgets.
+        test.Ready(
+            new TestContinuation(test.Scheduling, () =>
+            {
+                Count();
+                Thread.Sleep(20 * budget);
+                Volatile.Write(ref idle, idleCore);
+            }),
+            new TestContinuation(test.Scheduling, Count),
+            new TestContinuation(test.Scheduling, Count));
+        Assert.True(ran.Wait(s_limit));
+        Assert.Equal(idleCore ? 2 : 0, onPool);
+        Assert.Equal(idleCore ? 2 : 0, test.Channel.OffloadedCount);
+
+        // The next turn's delay starts anew.
+        ran.Reset(1);
+        test.Ready(new TestContinuation(test.Scheduling, Count));
+        Assert.True(ran.Wait(s_limit));
+        Assert.Equal(idleCore ? 2 : 0, onPool);
+    }
+
     [Fact]
     public void Request_FromAThreadThatLostItsChannel_IsPerformedByTheNextCarrier()
     {

@@ -54,6 +54,7 @@ internal sealed class CarrierPool
     private readonly Lock _sync = new();
     private readonly Stack<Carrier> _spares = new();
     private readonly Dictionary<TransportChannel, TaskCompletionSource> _ends = [];
+    private TransportChannel[] _carried = [];
     private int _count;
     private int _spareCount;
     private int _channelCount;
@@ -89,6 +90,21 @@ internal sealed class CarrierPool
     public bool IsExhausted(int limit) =>
         limit - Volatile.Read(ref _count) + Volatile.Read(ref _spareCount) < Volatile.Read(ref _channelCount);
 
+    /// <summary>
+    /// Whether this process has CPUs that neither a busy channel nor work queued at the thread pool would use. A guess,
+    /// for those that have time to share work. Any thread.
+    /// </summary>
+    public bool HasIdleCore()
+    {
+        int busy = 0;
+        foreach (TransportChannel channel in Volatile.Read(ref _carried))
+        {
+            busy += channel.IsWaiting ? 0 : 1;
+        }
+
+        return busy < Environment.ProcessorCount && ThreadPool.PendingWorkItemCount == 0;
+    }
+
     /// <summary>Starts carrying a new channel. The task ends when the channel was stopped and closed.</summary>
     public Task Start(TransportChannel channel)
     {
@@ -96,6 +112,7 @@ internal sealed class CarrierPool
         lock (_sync)
         {
             _ends.Add(channel, end);
+            _carried = [.. _ends.Keys];
             _channelCount++;
         }
 
@@ -144,6 +161,7 @@ internal sealed class CarrierPool
         lock (_sync)
         {
             _ends.Remove(channel, out end);
+            _carried = [.. _ends.Keys];
             _channelCount--;
         }
 

@@ -6,11 +6,17 @@ namespace MegaPipe.Kestrel.Internal;
 /// <summary>Where continuations run, in stopwatch ticks. Immutable, one per host.</summary>
 internal sealed class ChannelScheduling(MegaPipeTransportOptions options, int channels)
 {
+    /// <summary>As many continuations as just pass for short may run before others wait too long.</summary>
+    private const int QueueDelayBudgets = 10;
+
     public bool OnCarrier { get; } = options.Scheduling != MegaPipeScheduling.ThreadPool;
 
     public bool Adaptive { get; } = options.Scheduling == MegaPipeScheduling.Adaptive;
 
     public long BudgetTicks { get; } = ToTicks(options.InlineBudget);
+
+    /// <summary>What waits longer in a turn is offloaded while a core is idle.</summary>
+    public long QueueDelayTicks { get; } = ToTicks(options.InlineBudget * QueueDelayBudgets);
 
     public long HandOverTicks { get; } = ToTicks(options.HandOverAfter);
 

@@ -25,8 +25,20 @@ internal sealed partial class TransportChannel
     // epoch << 1 | InApplication
     private long _turn;
 
+    // Written by the carrier around its wait for events.
+    private bool _waiting;
+
     // Counts continuations, so that the watcher can tell one long one from many short ones.
     private long _runs;
+
+    /// <summary>
+    /// Whether a core could run what has waited too long behind this channel's other continuations. A test's own, or
+    /// the process's.
+    /// </summary>
+    internal Func<bool> HasIdleCore { get; init; } = CarrierPool.Instance.HasIdleCore;
+
+    /// <summary>The carrier sleeps, or is about to, until the kernel has events. Any thread.</summary>
+    internal bool IsWaiting => Volatile.Read(ref _waiting);
 
     /// <summary>Whether the calling thread is inside a continuation that this channel's present carrier runs.</summary>
     internal bool IsCarriedByThisThread =>
@@ -156,12 +168,14 @@ internal sealed partial class TransportChannel
 
         bool adaptive = Scheduling.Adaptive;
         long start = adaptive ? Stopwatch.GetTimestamp() : 0;
+        long queueDelayEnd = start + Scheduling.QueueDelayTicks;
         int sinceFlush = 0;
         while (_readyNext < _readyEnd)
         {
             Continuation continuation = _ready[_readyNext]!;
             _ready[_readyNext++] = null;
-            if (adaptive && CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers))
+            if (adaptive && (CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers) ||
+                (start > queueDelayEnd && HasIdleCore())))
             {
                 OffloadedCount++;
                 ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);

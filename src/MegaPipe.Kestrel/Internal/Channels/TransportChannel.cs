@@ -147,7 +147,10 @@ internal sealed partial class TransportChannel
                 return true;
             }
 
-            int count = _native.Dispatch(_events, _readyNext < _readyEnd ? 0 : -1);
+            bool wait = _readyNext == _readyEnd;
+            Volatile.Write(ref _waiting, wait);
+            int count = _native.Dispatch(_events, wait ? -1 : 0);
+            Volatile.Write(ref _waiting, false);
             if (count < 0)
             {
                 // The ring itself is broken: nothing that this channel holds can make progress any more.
