@@ -1,4 +1,5 @@
-// Routes that move bodies (/bytes, /upload, /echo) and routes that take time (/delay, /block, /spin).
+// Routes that move bodies (/bytes, /upload, /echo) and routes that take time (/delay, /block, /spin,
+// /nested).
 using System.Buffers;
 using System.Diagnostics;
 using System.Globalization;
@@ -18,6 +19,8 @@ internal static class Routes
     private const int PatternPeriod = 251;
     private static readonly byte[] s_pattern = CreatePattern(PatternPeriod * 261); // just under 64 KiB
 
+    private static readonly HttpClient s_self = new();
+
     public static void Map(IEndpointRouteBuilder routes)
     {
         routes.MapMethods("/bytes/{n}", [HttpMethods.Get, HttpMethods.Head], GetBytes);
@@ -26,6 +29,7 @@ internal static class Routes
         routes.MapGet("/delay/{ms}", Delay);
         routes.MapGet("/block/{ms}", Block);
         routes.MapGet("/spin/{ms}", Spin);
+        routes.MapGet("/nested", Nested);
     }
 
     private static async Task GetBytes(HttpContext context)
@@ -150,6 +154,19 @@ internal static class Routes
         }
 
         return Text(context, $"burned CPU for {milliseconds} ms\n");
+    }
+
+    private static Task Nested(HttpContext context)
+    {
+        if (context.Request.IsHttps || context.Connection.LocalIpAddress is not { } address)
+        {
+            return BadRequest(context, "/nested: only on TCP without TLS.\n");
+        }
+
+        // Sync over async, on purpose: a thread waits for a request that the same server has to answer.
+        UriBuilder self = new("http", address.ToString(), context.Connection.LocalPort, "/plaintext");
+        string text = s_self.GetStringAsync(self.Uri).GetAwaiter().GetResult();
+        return Text(context, $"/plaintext says: {text}\n");
     }
 
     private static bool TryGetNumber(HttpContext context, string name, long max, out long value) =>

@@ -24,7 +24,8 @@ internal sealed record SampleArguments(
           --SECTION:KEY VALUE                           any configuration value, e.g. --MegaPipe:Channels 2
           --help                                        this text
 
-        Routes: / /plaintext /json /bytes/{n} /upload /echo /delay/{ms} /block/{ms} /spin/{ms} /ws /transport
+        Routes: / /plaintext /json /bytes/{n} /upload /echo /delay/{ms} /block/{ms} /spin/{ms} /nested /ws
+                /transport
         """;
 
     private static readonly string[] s_hostKeys =

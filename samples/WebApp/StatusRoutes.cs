@@ -16,6 +16,7 @@ internal static class StatusRoutes
         ("/delay/100", "waits 100 ms"),
         ("/block/100", "blocks its thread for 100 ms"),
         ("/spin/100", "burns CPU for 100 ms"),
+        ("/nested", "blocks its thread on a request to this server"),
         ("/transport", "transport, options, kernel features and counters as JSON"),
     ];
 

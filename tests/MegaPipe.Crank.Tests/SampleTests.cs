@@ -94,7 +94,7 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
         string page = await client.GetStringAsync("/");
         Assert.Contains("<title>MegaPipe for Kestrel</title>", page, StringComparison.Ordinal);
 
-        foreach (string path in new[] { "/delay/1", "/block/1", "/spin/1", "/json", "/bytes/0" })
+        foreach (string path in new[] { "/delay/1", "/block/1", "/spin/1", "/nested", "/json", "/bytes/0" })
         {
             Assert.Equal(HttpStatusCode.OK, (await client.GetAsync(path)).StatusCode);
         }

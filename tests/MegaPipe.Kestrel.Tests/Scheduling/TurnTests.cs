@@ -1,4 +1,5 @@
 // The word that decides who carries a channel: each exchange on it, one at a time.
+using System.Diagnostics;
 using MegaPipe.Kestrel.Internal;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;
@@ -108,6 +109,68 @@ public sealed class TurnTests
         test.Ready(new TestContinuation(test.Scheduling, Count));
         Assert.True(ran.Wait(s_limit));
         Assert.Equal(idleCore ? 2 : 0, onPool);
+    }
+
+    [Fact]
+    public void Turn_RequestsPerformedInBetween_AreNotTheNextContinuationsCost()
+    {
+        TimeSpan slow = TimeSpan.FromMilliseconds(400);
+        using TestChannel test = new(carriers: 1);
+        using ManualResetEventSlim ran = new();
+        bool performed = false, performedBefore = false;
+        ContinuationCost cost = new();
+        int threshold = new MegaPipeTransportOptions().BatchThreshold;
+        test.Ready(
+        [
+            .. Enumerable.Range(1, threshold - 1).Select(_ => new TestContinuation(test.Scheduling, () => { })),
+            new TestContinuation(test.Scheduling, () => test.Channel.Post(_ =>
+            {
+                Thread.Sleep(slow);
+                performed = true;
+            })),
+            new TestContinuation(test.Scheduling, () => performedBefore = performed, cost),
+            new TestContinuation(test.Scheduling, ran.Set),
+        ]);
+        Assert.True(ran.Wait(s_limit));
+        Assert.True(performedBefore);
+        Assert.True(
+            Stopwatch.GetElapsedTime(0, cost.AverageTicks) < slow / 16, // the newest counts for an eighth
+            $"{Stopwatch.GetElapsedTime(0, cost.AverageTicks).TotalMilliseconds} ms");
+    }
+
+    [Fact]
+    public void HandOver_OfOneRunOverTheBudget_SendsItsNextRunsToThePoolUntilTheyAreQuick()
+    {
+        using TestChannel test = new(carriers: 2, inlineBudget: TimeSpan.FromMilliseconds(5));
+        using ManualResetEventSlim release = new();
+        using SemaphoreSlim ran = new(0);
+        ContinuationCost cost = new();
+        bool onPool = false;
+        TestContinuation quick = new(test.Scheduling, () =>
+        {
+            onPool = Thread.CurrentThread.IsThreadPoolThread;
+            ran.Release();
+        }, cost);
+        test.Ready(new TestContinuation(test.Scheduling, () =>
+        {
+            release.Wait(s_limit);
+            Thread.Sleep(20);
+        }, cost));
+        TestChannel.WaitUntil(() => test.Channel.EpochInApplication == 0, () => "The continuation never ran.");
+        Assert.True(test.TryHandOver());
+        release.Set();
+        TestChannel.WaitUntil(() => test.FreeCarriers == 1, () => "The stuck carrier never became a spare.");
+        Assert.True(cost.AverageTicks > test.Scheduling.BudgetTicks);
+
+        int pooled = 0;
+        do
+        {
+            test.Ready(quick);
+            Assert.True(ran.Wait(s_limit));
+            pooled += onPool ? 1 : 0;
+        }
+        while (onPool && pooled < 1000);
+        Assert.InRange(pooled, 1, 999);
     }
 
     [Fact]

@@ -58,6 +58,13 @@ internal sealed class ContinuationCost
         ticks = Math.Min(ticks, budgetTicks << 2);
         Volatile.Write(ref _averageTicks, average + ((ticks - average) >> Shift));
     }
+
+    /// <summary>
+    /// The run lost its channel. One is enough to be offloaded, or every new connection of a handler that blocks would
+    /// stop its channel three times; half a dozen quick runs on the pool bring it back.
+    /// </summary>
+    public void AddHandOver(long ticks, long budgetTicks) =>
+        Volatile.Write(ref _averageTicks, Math.Max(_averageTicks, Math.Min(ticks, budgetTicks << 1)));
 }
 
 /// <summary>One awaited operation of the application, resumed by a channel. Reused for the connection's life.</summary>

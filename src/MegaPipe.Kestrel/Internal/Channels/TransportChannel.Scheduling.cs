@@ -206,6 +206,7 @@ internal sealed partial class TransportChannel
 
                 if (Interlocked.CompareExchange(ref _turn, epoch << 1, turn) != turn)
                 {
+                    continuation.Cost.AddHandOver(end - start, Scheduling.BudgetTicks);
                     return false;
                 }
 
@@ -218,6 +219,7 @@ internal sealed partial class TransportChannel
                 sinceFlush = 0;
                 PerformRequests();
                 _native.Flush();
+                start = adaptive ? Stopwatch.GetTimestamp() : 0; // the next continuation did not cost this
             }
         }
 
