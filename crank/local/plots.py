@@ -74,6 +74,12 @@ def _save(figure, path):
     # No date in the file: the same results give the same bytes.
     figure.savefig(path + ".svg", bbox_inches="tight", metadata={"Date": None})
     _plt().close(figure)
+    # Nor space at line ends, so that a plot can be kept beside the documents as it is.
+    with open(path + ".svg", "r+", encoding="utf-8") as file:
+        lines = [line.rstrip() for line in file]
+        file.seek(0)
+        file.truncate()
+        file.write("\n".join(lines) + "\n")
     return [path + ".png", path + ".svg"]
 
 

@@ -118,6 +118,7 @@ def write(report, folder):
     os.makedirs(os.path.join(folder, "crank"), exist_ok=True)
     with open(os.path.join(folder, "results.json"), "w", encoding="utf-8") as file:
         json.dump(report, file, indent=1)
+        file.write("\n")
     with open(os.path.join(folder, "results.md"), "w", encoding="utf-8") as file:
         file.write(markdown(report))
     for scenario in report["scenarios"]:

@@ -10,13 +10,17 @@ internal static class Repository
     public static string Crank { get; } = Path.Combine(Root, "crank");
 
     /// <summary>The sample as this build made it: the same configuration and framework as the tests.</summary>
-    public static string WebApp { get; } = Path.Combine(
-        Root, "samples", "WebApp", "bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name,
-        new DirectoryInfo(AppContext.BaseDirectory).Name);
+    public static string WebApp { get; } = BuiltLike(Path.Combine(Root, "samples", "WebApp"));
+
+    public static string Layers { get; } = BuiltLike(Path.Combine(Crank, "layers"));
 
     public static bool IsInstalled(string tool) => (Environment.GetEnvironmentVariable("PATH") ?? "")
         .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
         .Any(folder => File.Exists(Path.Combine(folder, tool)));
+
+    private static string BuiltLike(string project) => Path.Combine(
+        project, "bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name,
+        new DirectoryInfo(AppContext.BaseDirectory).Name);
 
     private static string FindRoot()
     {
