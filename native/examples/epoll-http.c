@@ -1,5 +1,5 @@
-/* The floor: an epoll loop on one thread that answers every request with the same bytes and parses nothing. What is left
- * is the kernel's TCP and two system calls a request, so servers are compared with it.
+/* The floor: an epoll loop on one thread that answers every request with the same bytes and parses nothing. What is
+ * left is the kernel's TCP and two system calls a request, so servers are compared with it.
  *
  * Build: make examples      Run: build/examples/epoll-http 8080      Try: curl http://127.0.0.1:8080/
  *
