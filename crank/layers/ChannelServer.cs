@@ -5,6 +5,7 @@ using System.Buffers;
 using System.IO.Pipelines;
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using MegaPipe.Kestrel.Internal;
 using MegaPipe.Native;
@@ -13,10 +14,9 @@ namespace MegaPipe.Layers;
 
 internal sealed unsafe class ChannelServer(int port, bool standardPipes)
 {
-    private const int SlotMask = (1 << 24) - 1;
-
     private readonly Channel _channel = Channel.Create(new ChannelConfig { BufferCount = 1024 });
-    private readonly Connection?[] _connections = new Connection?[1 << 16];
+    // By the slot of the handle; only with standard pipes.
+    private readonly PipeConnection?[] _connections = new PipeConnection?[1 << 16];
     private readonly byte[] _answer = GC.AllocateUninitializedArray<byte>(Responder.Answer.Length, pinned: true);
     private readonly MemoryPool<byte> _pool = new TransportMemoryPools(null).Create();
 
@@ -31,6 +31,7 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
         ChannelError.ThrowIfNegative((int)Math.Min(handle, 0), "Registering the listener");
         ChannelError.ThrowIfNegative(
             _channel.Accept(handle, 4, AcceptFlags.Keep | AcceptFlags.LwSocket), "Accepting");
+        Console.WriteLine("Listening.");
         ChannelEvent[] events = Channel.AllocateEvents(256);
         while (true)
         {
@@ -47,7 +48,7 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
         switch (channelEvent.Stage)
         {
             case Stage.Accept when channelEvent.Result >= 0:
-                _connections[channelEvent.Handle & SlotMask] =
+                _connections[channelEvent.Handle & TransportChannel.HandleIndexMask] =
                     standardPipes ? new PipeConnection(this, channelEvent.Handle) : null;
                 _channel.ReadStart(channelEvent.Handle);
                 break;
@@ -60,13 +61,13 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
 
                 if (!channelEvent.HasMore)
                 {
-                    _connections[channelEvent.Handle & SlotMask]?.End();
+                    _connections[channelEvent.Handle & TransportChannel.HandleIndexMask]?.End();
                     _channel.Close(channelEvent.Handle);
                 }
 
                 break;
             case Stage.Write:
-                _connections[channelEvent.Handle & SlotMask]?.Sent();
+                _connections[channelEvent.Handle & TransportChannel.HandleIndexMask]?.Sent();
                 break;
         }
     }
@@ -74,7 +75,7 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
     private void Receive(in ChannelEvent channelEvent)
     {
         ReadOnlySpan<byte> received = new((void*)channelEvent.Data, channelEvent.Result);
-        if (_connections[channelEvent.Handle & SlotMask] is { } connection)
+        if (_connections[channelEvent.Handle & TransportChannel.HandleIndexMask] is { } connection)
         {
             connection.Receive(received);
         }
@@ -85,25 +86,16 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
         }
     }
 
-    private abstract class Connection
-    {
-        public abstract void Receive(ReadOnlySpan<byte> received);
-
-        public abstract void Sent();
-
-        public abstract void End();
-    }
-
     // Each of these tasks is looked at once: the pipe's own, reused with the next operation.
 #pragma warning disable CA2012
-    private sealed class PipeConnection : Connection, IDuplexPipe
+    private sealed class PipeConnection : IDuplexPipe
     {
         private readonly ChannelServer _server;
         private readonly long _handle;
         private readonly Pipe _input;
         private readonly Pipe _output;
         private readonly Action _onOutput;
-        private System.Runtime.CompilerServices.ValueTaskAwaiter<ReadResult> _read;
+        private ValueTaskAwaiter<ReadResult> _read;
         private SequencePosition _sending;
 
         public PipeConnection(ChannelServer server, long handle)
@@ -123,19 +115,19 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
 
         PipeWriter IDuplexPipe.Output => _output.Writer;
 
-        public override void Receive(ReadOnlySpan<byte> received)
+        public void Receive(ReadOnlySpan<byte> received)
         {
             _input.Writer.Write(received);
             _ = _input.Writer.FlushAsync(); // never full: the generator waits for answers
         }
 
-        public override void Sent()
+        public void Sent()
         {
             _output.Reader.AdvanceTo(_sending);
             AwaitOutput();
         }
 
-        public override void End() => _input.Writer.Complete();
+        public void End() => _input.Writer.Complete();
 
         private void AwaitOutput()
         {

@@ -33,6 +33,7 @@ static async Task<int> RunTransportAsync(int port)
     await using ServiceProvider provider = services.BuildServiceProvider();
     IConnectionListenerFactory factory = provider.GetRequiredService<IConnectionListenerFactory>();
     await using IConnectionListener listener = await factory.BindAsync(new IPEndPoint(IPAddress.Any, port));
+    Console.WriteLine("Listening.");
     while (await listener.AcceptAsync() is { } connection)
     {
         _ = ServeAsync(connection);

@@ -13,15 +13,14 @@ public sealed class LayersTests
     {
         int port = AgentFolder.GetFreePort();
         using RunProcess server = RunProcess.Start(
-            Path.Combine(Repository.Layers, "MegaPipe.Layers"), $"{layer} {port}", Repository.Root);
-        Uri address = new($"http://127.0.0.1:{port}/");
-        using CancellationTokenSource limit = new(s_limit);
+            Path.Combine(Repository.Layers, "MegaPipe.Layers"), $"{layer} {port}", Repository.Root, "Listening.");
+        await server.WaitUntilReadyAsync(s_limit);
         for (int connection = 0; connection < 3; connection++)
         {
-            using HttpClient client = new();
+            using HttpClient client = new() { Timeout = s_limit };
             for (int request = 0; request < 3; request++)
             {
-                Assert.Equal("Hello, World!", await GetAsync(client, address, limit.Token));
+                Assert.Equal("Hello, World!", await client.GetStringAsync(new Uri($"http://127.0.0.1:{port}/")));
             }
         }
     }
@@ -33,21 +32,5 @@ public sealed class LayersTests
             Path.Combine(Repository.Layers, "MegaPipe.Layers"), "sockets 5000", Repository.Root);
         Assert.Equal(2, await server.WaitForExitAsync(s_limit));
         Assert.Contains("sockets: not a layer", server.Output, StringComparison.Ordinal);
-    }
-
-    /// <summary>Asks again until the server listens.</summary>
-    private static async Task<string> GetAsync(HttpClient client, Uri address, CancellationToken limit)
-    {
-        while (true)
-        {
-            try
-            {
-                return await client.GetStringAsync(address, limit);
-            }
-            catch (HttpRequestException error) when (error.HttpRequestError == HttpRequestError.ConnectionError)
-            {
-                await Task.Delay(50, limit);
-            }
-        }
     }
 }

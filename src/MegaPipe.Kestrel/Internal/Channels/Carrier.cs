@@ -57,7 +57,6 @@ internal sealed class CarrierPool
     private TransportChannel[] _carried = [];
     private int _count;
     private int _spareCount;
-    private int _channelCount;
 
     public static CarrierPool Instance { get; } = new();
 
@@ -88,7 +87,7 @@ internal sealed class CarrierPool
     /// carrier: each still has one to be handed to if it is stuck now, and then one that cannot get stuck. Any thread.
     /// </summary>
     public bool IsExhausted(int limit) =>
-        limit - Volatile.Read(ref _count) + Volatile.Read(ref _spareCount) < Volatile.Read(ref _channelCount);
+        limit - Volatile.Read(ref _count) + Volatile.Read(ref _spareCount) < Volatile.Read(ref _carried).Length;
 
     /// <summary>
     /// Whether this process has CPUs that neither a busy channel nor work queued at the thread pool would use. A guess,
@@ -113,7 +112,6 @@ internal sealed class CarrierPool
         {
             _ends.Add(channel, end);
             _carried = [.. _ends.Keys];
-            _channelCount++;
         }
 
         bool assigned = TryAssign(channel, 0, int.MaxValue);
@@ -162,7 +160,6 @@ internal sealed class CarrierPool
         {
             _ends.Remove(channel, out end);
             _carried = [.. _ends.Keys];
-            _channelCount--;
         }
 
         end?.SetResult();

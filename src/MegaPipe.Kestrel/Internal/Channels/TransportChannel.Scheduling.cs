@@ -128,8 +128,7 @@ internal sealed partial class TransportChannel
         if (Scheduling.Adaptive && (continuation.Cost.AverageTicks > Scheduling.BudgetTicks ||
             continuation.Cost.LivesElsewhere || CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers)))
         {
-            OffloadedCount++;
-            ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
+            Offload(continuation);
             return;
         }
 
@@ -139,6 +138,12 @@ internal sealed partial class TransportChannel
         }
 
         _ready[_readyEnd++] = continuation;
+    }
+
+    private void Offload(Continuation continuation)
+    {
+        OffloadedCount++;
+        ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
     }
 
     /// <summary>
@@ -177,8 +182,7 @@ internal sealed partial class TransportChannel
             if (adaptive && (CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers) ||
                 (start > queueDelayEnd && HasIdleCore())))
             {
-                OffloadedCount++;
-                ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
+                Offload(continuation);
                 continue;
             }
 

@@ -15,7 +15,7 @@ internal sealed partial class TransportChannel
     private const int EventCapacity = 256;
 
     /// <summary>The low 24 bits of a handle number the slot; the rest is its generation (native/src/token.h).</summary>
-    private const int HandleIndexMask = (1 << 24) - 1;
+    internal const int HandleIndexMask = (1 << 24) - 1;
 
     private readonly Channel _native;
     private readonly ChannelEvent[] _events = Channel.AllocateEvents(EventCapacity);
