@@ -116,6 +116,12 @@ public sealed class MegaPipeTransportOptions
     /// <summary>Adaptive only: carriers, spare ones included, in this process. Default 256. 2 to 4,096.</summary>
     public int MaxCarriers { get; set; } = 256;
 
+    /// <summary>
+    /// Adaptive only: threads up to which a thread pool that is stuck (every thread blocked, work waiting) is made to
+    /// grow at once. Default 1,024. 0 leaves the pool alone. 0 to 32,767.
+    /// </summary>
+    public int MaxPoolThreads { get; set; } = 1_024;
+
     /// <summary>How the kernel picks the partition for a connection. Default Hash.</summary>
     public MegaPipeSteering Steering { get; set; } = MegaPipeSteering.Hash;
 

@@ -23,6 +23,7 @@ internal static class OptionLimits
             nameof(MegaPipeTransportOptions.MaxWriteBufferSize), options => options.MaxWriteBufferSize,
             0, long.MaxValue),
         Range(nameof(MegaPipeTransportOptions.MaxCarriers), options => options.MaxCarriers, 2, 4096),
+        Range(nameof(MegaPipeTransportOptions.MaxPoolThreads), options => options.MaxPoolThreads, 0, 32_767),
         Range(nameof(MegaPipeTransportOptions.KeepAliveRetryCount), options => options.KeepAliveRetryCount, 1, 127),
         Time(nameof(MegaPipeTransportOptions.InlineBudget), options => options.InlineBudget,
             TimeSpan.FromMicroseconds(1), TimeSpan.FromSeconds(1)),

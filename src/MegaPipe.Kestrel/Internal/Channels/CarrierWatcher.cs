@@ -1,4 +1,5 @@
-// The watcher: sees a carrier that has sat in one continuation for too long, and gives its channel to another.
+// The watcher: sees a carrier that has sat in one continuation for too long, and gives its channel to another; and a
+// thread pool that is stuck, and makes it grow.
 using System.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal;
@@ -20,6 +21,7 @@ internal sealed class CarrierWatcher
 
     private readonly Lock _sync = new();
     private readonly SemaphoreSlim _wanted = new(0);
+    private readonly PoolGuard _pool = new(new RuntimePool(), Environment.ProcessorCount);
     private Watched[] _channels = [];
     private int _asleep = 1;
     private bool _started;
@@ -27,6 +29,9 @@ internal sealed class CarrierWatcher
     public static CarrierWatcher Instance { get; } = new();
 
     public long HandOverCount;
+
+    /// <summary>Times that a stuck thread pool was made to grow.</summary>
+    public long PoolGrowCount => Interlocked.Read(ref _pool.GrowCount);
 
     public void Add(TransportChannel channel, Action onCarriersExhausted)
     {
@@ -66,11 +71,21 @@ internal sealed class CarrierWatcher
         {
             Watched[] channels = Volatile.Read(ref _channels);
             long interval = long.MaxValue;
+            long lateTicks = long.MaxValue;
+            int poolThreads = 0;
             bool ran = false, suspicious = false;
             foreach (Watched watched in channels)
             {
                 ran |= watched.Look(this, ref suspicious);
-                interval = Math.Min(interval, watched.Channel.Scheduling.HandOverAfter.Ticks);
+                ChannelScheduling scheduling = watched.Channel.Scheduling;
+                interval = Math.Min(interval, scheduling.HandOverAfter.Ticks);
+                lateTicks = Math.Min(lateTicks, scheduling.HandOverTicks);
+                poolThreads = Math.Max(poolThreads, scheduling.MaxPoolThreads);
+            }
+
+            if (_pool.Look(Stopwatch.GetTimestamp(), lateTicks, poolThreads))
+            {
+                ran = suspicious = true;
             }
 
             relaxation = suspicious ? 1 : Math.Min(relaxation * 2, MaxRelaxation);
@@ -81,9 +96,9 @@ internal sealed class CarrierWatcher
                 // fence between the two; the barrier here is the fence for both, so one of them sees the other.
                 Interlocked.Exchange(ref _asleep, 1);
                 Interlocked.MemoryBarrierProcessWide();
-                if (channels.Length == 0 || !channels.Any(watched => watched.Busy))
+                if (channels.Length == 0 || !(channels.Any(watched => watched.Busy) || PoolGuard.HasWork))
                 {
-                    _wanted.Wait();
+                    Sleep();
                 }
                 else if (Interlocked.Exchange(ref _asleep, 0) == 0)
                 {
@@ -97,6 +112,19 @@ internal sealed class CarrierWatcher
 
             Thread.Sleep(new TimeSpan(
                 Math.Min(Math.Max(interval, TimeSpan.TicksPerMillisecond) * relaxation, MaxSleepTicks)));
+        }
+    }
+
+    /// <summary>Without a timer, but for a pool that has threads to give back.</summary>
+    private void Sleep()
+    {
+        if (!_pool.Raised)
+        {
+            _wanted.Wait();
+        }
+        else if (!_wanted.Wait(PoolGuard.GiveBackAfter) && Interlocked.Exchange(ref _asleep, 0) == 0)
+        {
+            _wanted.Wait(); // woken at the same moment: take it
         }
     }
 

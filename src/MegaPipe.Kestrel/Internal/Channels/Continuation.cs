@@ -92,10 +92,12 @@ internal abstract class Continuation : IThreadPoolWorkItem
             return;
         }
 
+        HandlerClock clock = HandlerClock.Start();
         long start = Stopwatch.GetTimestamp();
         ContinuationCost.SetRunning(Cost);
         Run();
         ContinuationCost.SetRunning(null);
-        Cost.Add(Stopwatch.GetTimestamp() - start, Scheduling.BudgetTicks);
+        long took = Stopwatch.GetTimestamp() - start;
+        Cost.Add(took > Scheduling.BudgetTicks ? clock.Take(took) : took, Scheduling.BudgetTicks);
     }
 }

@@ -28,6 +28,10 @@ internal sealed partial class TransportChannel
     // Written by the carrier around its wait for events.
     private bool _waiting;
 
+    // Of the carrier: when it last took over, and until when it runs nothing of the application.
+    private long _lastHandOver = long.MinValue / 2;
+    private long _retreatUntil;
+
     // Counts continuations, so that the watcher can tell one long one from many short ones.
     private long _runs;
 
@@ -66,6 +70,11 @@ internal sealed partial class TransportChannel
         t_carried = this;
         t_epoch = epoch;
         t_cleanContext ??= ExecutionContext.Capture();
+        if (epoch > 0)
+        {
+            NoteHandOver(Stopwatch.GetTimestamp());
+        }
+
         if (Cpu >= 0)
         {
             CpuAffinity.TrySet(Cpu);
@@ -77,6 +86,19 @@ internal sealed partial class TransportChannel
     }
 
     internal static void Leave() => t_carried = null;
+
+    /// <summary>One blocked handler costs one hand-over. Many, one behind the other, retreat to the pool.</summary>
+    private void NoteHandOver(long now)
+    {
+        if (now - _lastHandOver < Scheduling.RetreatTicks)
+        {
+            _retreatUntil = now + Scheduling.RetreatTicks;
+        }
+
+        _lastHandOver = now;
+    }
+
+    private bool IsRetreating(long now) => now < _retreatUntil;
 
     /// <summary>
     /// The watcher: ends <paramref name="epoch"/> if its carrier still is in application code. The next carrier's
@@ -126,7 +148,8 @@ internal sealed partial class TransportChannel
         }
 
         if (Scheduling.Adaptive && (continuation.Cost.AverageTicks > Scheduling.BudgetTicks ||
-            continuation.Cost.LivesElsewhere || CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers)))
+            continuation.Cost.LivesElsewhere || (_retreatUntil != 0 && IsRetreating(Stopwatch.GetTimestamp())) ||
+            CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers)))
         {
             Offload(continuation);
             return;
@@ -144,6 +167,7 @@ internal sealed partial class TransportChannel
     {
         OffloadedCount++;
         ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
+        CarrierWatcher.Instance.Attend(); // it sees whether the pool is stuck
     }
 
     /// <summary>
@@ -173,6 +197,7 @@ internal sealed partial class TransportChannel
 
         bool adaptive = Scheduling.Adaptive;
         long start = adaptive ? Stopwatch.GetTimestamp() : 0;
+        HandlerClock clock = adaptive ? HandlerClock.Start() : default;
         long queueDelayEnd = start + Scheduling.QueueDelayTicks;
         int sinceFlush = 0;
         while (_readyNext < _readyEnd)
@@ -180,7 +205,7 @@ internal sealed partial class TransportChannel
             Continuation continuation = _ready[_readyNext]!;
             _ready[_readyNext++] = null;
             if (adaptive && (CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers) ||
-                (start > queueDelayEnd && HasIdleCore())))
+                IsRetreating(start) || (start > queueDelayEnd && HasIdleCore())))
             {
                 Offload(continuation);
                 continue;
@@ -202,7 +227,13 @@ internal sealed partial class TransportChannel
                 continuation.Run();
                 CleanContext();
                 long end = Stopwatch.GetTimestamp();
-                continuation.Cost.Add(end - start, Scheduling.BudgetTicks);
+                long took = end - start;
+                if (took > Scheduling.BudgetTicks)
+                {
+                    took = clock.Take(took);
+                }
+
+                continuation.Cost.Add(took, Scheduling.BudgetTicks);
                 if (MegaPipeMetrics.CarrierTimeObserved)
                 {
                     MegaPipeMetrics.RecordCarrierTime(this, end - start);
@@ -210,7 +241,7 @@ internal sealed partial class TransportChannel
 
                 if (Interlocked.CompareExchange(ref _turn, epoch << 1, turn) != turn)
                 {
-                    continuation.Cost.AddHandOver(end - start, Scheduling.BudgetTicks);
+                    continuation.Cost.AddHandOver(took, Scheduling.BudgetTicks);
                     return false;
                 }
 

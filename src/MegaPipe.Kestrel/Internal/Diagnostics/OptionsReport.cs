@@ -14,6 +14,7 @@ internal static class OptionsReport
             [nameof(options.InlineBudget)] = Text(options.InlineBudget),
             [nameof(options.HandOverAfter)] = Text(options.HandOverAfter),
             [nameof(options.MaxCarriers)] = Text(options.MaxCarriers),
+            [nameof(options.MaxPoolThreads)] = Text(options.MaxPoolThreads),
             [nameof(options.LightweightSockets)] = options.LightweightSockets.ToString(),
             [nameof(options.Steering)] = options.Steering.ToString(),
             [nameof(options.MaxHandlesPerChannel)] = Text(options.MaxHandlesPerChannel),
