@@ -34,7 +34,7 @@ public sealed class MeterTests
         using MeterProbe probe = new();
         await using HostHarness host = await SchedulingHost.StartAsync(context => context.Answer("x"));
         foreach (string name in (string[])[.. s_perChannel.Select(pair => pair.Instrument),
-            "megapipe.handovers", "megapipe.carriers.live", "megapipe.carriers.spare"])
+            "megapipe.handovers", "megapipe.pool.grown", "megapipe.carriers.live", "megapipe.carriers.spare"])
         {
             Instrument instrument = Assert.Contains(name, probe.Instruments);
             Assert.False(string.IsNullOrEmpty(instrument.Unit), name);

@@ -14,15 +14,12 @@ internal static class BoundedServer
     public const string Release = "release";
 
     private const int CarriersExhausted = 104;
-    private const int PoolThreads = 64;
 
     public static Task<ChildProcess> StartAsync(int maxCarriers, int channels) => ChildProcess.StartAsync(
         Command, maxCarriers.ToString(CultureInfo.InvariantCulture), channels.ToString(CultureInfo.InvariantCulture));
 
     public static async Task<int> RunAsync(string[] arguments)
     {
-        // What is offloaded and blocks must not wait for the pool to grow by a thread or two a second.
-        ThreadPool.SetMinThreads(PoolThreads, PoolThreads);
         using ManualResetEventSlim released = new();
         using HttpClient self = new() { Timeout = TimeSpan.FromSeconds(4) };
         int blocked = 0;

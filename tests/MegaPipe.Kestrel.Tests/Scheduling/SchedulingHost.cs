@@ -10,9 +10,6 @@ namespace MegaPipe.Kestrel.Tests.Scheduling;
 
 internal static class SchedulingHost
 {
-    /// <summary>Pool threads for what is offloaded and blocks: the pool itself adds only one or two a second.</summary>
-    private const int PoolThreads = 64;
-
     public const string Carrier = "MegaPipe carrier";
 
     public static bool OnCarrier =>
@@ -20,22 +17,14 @@ internal static class SchedulingHost
 
     public static Task<HostHarness> StartAsync(
         RequestDelegate handler, Action<MegaPipeTransportOptions>? configure = null,
-        TransportKind kind = TransportKind.MegaPipe, Action<HostSetup>? setup = null)
-    {
-        ThreadPool.GetMinThreads(out int workers, out int completions);
-        if (workers < PoolThreads)
-        {
-            ThreadPool.SetMinThreads(PoolThreads, completions);
-        }
-
-        return HostHarness.StartAsync(kind, handler, host =>
+        TransportKind kind = TransportKind.MegaPipe, Action<HostSetup>? setup = null) =>
+        HostHarness.StartAsync(kind, handler, host =>
         {
             host.QuietLogs = true;
             host.Services = services => services.Configure<MegaPipeTransportOptions>(
                 options => configure?.Invoke(options));
             setup?.Invoke(host);
         });
-    }
 
     /// <summary>Answers with a length, as <see cref="HttpPeer"/> reads.</summary>
     public static Task Answer(this HttpContext context, string text)

@@ -24,14 +24,15 @@ internal sealed class TestChannel : IDisposable
 
     public TestChannel(
         int carriers, MegaPipeScheduling scheduling = MegaPipeScheduling.Adaptive, TimeSpan? inlineBudget = null,
-        Func<bool>? hasIdleCore = null)
+        Func<bool>? hasIdleCore = null, TimeSpan? handOverAfter = null)
     {
         Scheduling = new ChannelScheduling(new MegaPipeTransportOptions
         {
             Scheduling = scheduling,
             // What a test makes wait must not be offloaded for it.
             InlineBudget = inlineBudget ?? TimeSpan.FromSeconds(1),
-            HandOverAfter = TimeSpan.FromSeconds(10),
+            // No watcher looks. Hand-overs as close together as a test's must not make the channel retreat.
+            HandOverAfter = handOverAfter ?? TimeSpan.Zero,
         }, channels: 1);
         Channel = new TransportChannel(
             0,

@@ -173,6 +173,57 @@ public sealed class TurnTests
         Assert.InRange(pooled, 1, 999);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void HandOver_SecondOneSoonAfterTheFirst_SendsTheRestOfTheBatchToThePool(bool soon)
+    {
+        // Ten of these make two hand-overs one behind the other.
+        TimeSpan handOverAfter = soon ? TimeSpan.FromSeconds(10) : TimeSpan.Zero;
+        using TestChannel test = new(carriers: 4, handOverAfter: handOverAfter);
+        using ManualResetEventSlim release = new();
+        using SemaphoreSlim entered = new(0);
+        using CountdownEvent ran = new(50);
+        int onPool = 0;
+        void Block()
+        {
+            entered.Release();
+            release.Wait(s_limit);
+        }
+
+        test.Ready(
+        [
+            new TestContinuation(test.Scheduling, Block),
+            new TestContinuation(test.Scheduling, Block),
+            .. Enumerable.Range(0, 50).Select(_ => new TestContinuation(test.Scheduling, () =>
+            {
+                Interlocked.Add(ref onPool, Thread.CurrentThread.IsThreadPoolThread ? 1 : 0);
+                ran.Signal();
+            })),
+        ]);
+        for (int i = 0; i < 2; i++)
+        {
+            Assert.True(entered.Wait(s_limit)); // one hand-over alone lets the next continuation run on a carrier
+            Assert.Equal(i + 1, test.Channel.InlineCount);
+            Assert.True(test.TryHandOver());
+        }
+
+        Assert.True(ran.Wait(s_limit));
+        Assert.Equal(soon ? 50 : 0, onPool);
+        Assert.Equal(soon ? 50 : 0, test.Channel.OffloadedCount);
+
+        // What becomes ready meanwhile goes there, too.
+        ran.Reset(1);
+        test.Ready(new TestContinuation(test.Scheduling, () =>
+        {
+            Interlocked.Add(ref onPool, Thread.CurrentThread.IsThreadPoolThread ? 1 : 0);
+            ran.Signal();
+        }));
+        Assert.True(ran.Wait(s_limit));
+        Assert.Equal(soon ? 51 : 0, onPool);
+        release.Set();
+    }
+
     [Fact]
     public void Request_FromAThreadThatLostItsChannel_IsPerformedByTheNextCarrier()
     {

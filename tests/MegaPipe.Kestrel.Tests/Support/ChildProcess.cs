@@ -48,6 +48,8 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return 0;
             case [Configuration.DeniedServer.Command, .. string[] rest]:
                 return await Configuration.DeniedServer.RunAsync(rest);
+            case [Scheduling.GuardedServer.Command, .. string[] rest]:
+                return await Scheduling.GuardedServer.RunAsync(rest);
             case [Scheduling.BoundedServer.Command, .. string[] rest]:
                 return await Scheduling.BoundedServer.RunAsync(rest);
             default:

@@ -85,7 +85,8 @@ internal sealed class CarrierWatcher
 
             if (_pool.Look(Stopwatch.GetTimestamp(), lateTicks, poolThreads))
             {
-                ran = suspicious = true;
+                ran = true;
+                suspicious |= _pool.IsLate;
             }
 
             relaxation = suspicious ? 1 : Math.Min(relaxation * 2, MaxRelaxation);

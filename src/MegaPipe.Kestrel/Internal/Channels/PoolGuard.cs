@@ -61,11 +61,14 @@ internal sealed class PoolGuard(IGuardedPool pool, int processors)
     /// <summary>Whether the pool's minimum is higher than the process has set it.</summary>
     public bool Raised => _raisedTo != 0;
 
+    /// <summary>At the last look the pool was late: the next one should come soon.</summary>
+    public bool IsLate => _marked && _wasLate;
+
     /// <summary>Times that the minimum was raised. Any thread.</summary>
     public long GrowCount;
 
     /// <summary>
-    /// One look. true: something waits for the pool, look again after <paramref name="lateTicks"/>.
+    /// One look. A marker is late after <paramref name="lateTicks"/>. true: one is under way, look again.
     /// </summary>
     public bool Look(long now, long lateTicks, int maxThreads)
     {

@@ -43,6 +43,9 @@ internal static class MegaPipeMetrics
         s_meter.CreateObservableCounter(
             "megapipe.handovers", () => Interlocked.Read(ref CarrierWatcher.Instance.HandOverCount), "{handover}",
             "Channels taken from a carrier stuck in application code");
+        s_meter.CreateObservableCounter(
+            "megapipe.pool.grown", () => CarrierWatcher.Instance.PoolGrowCount, "{time}",
+            "Times that a stuck thread pool was made to grow");
         s_meter.CreateObservableUpDownCounter(
             "megapipe.carriers.live", () => CarrierPool.Instance.LiveCount, "{thread}", "Carrier threads");
         s_meter.CreateObservableUpDownCounter(

@@ -1,0 +1,68 @@
+// What the runtime takes of a handler's time is not the handler's.
+using System.Diagnostics;
+using System.Reflection;
+using System.Runtime;
+using System.Runtime.CompilerServices;
+using MegaPipe.Kestrel.Internal;
+
+namespace MegaPipe.Kestrel.Tests.Scheduling;
+
+[Trait("Area", "Scheduling")]
+public sealed class HandlerClockTests
+{
+    [Fact]
+    public void Take_ThreadCompiled_LeavesTheCompilationOut()
+    {
+        TimeSpan compiledBefore = JitInfo.GetCompilationTime(currentThread: true);
+        HandlerClock clock = HandlerClock.Start();
+        long start = Stopwatch.GetTimestamp();
+        foreach (MethodInfo method in typeof(HandlerClockTests).Assembly.GetTypes()
+            .Where(type => !type.ContainsGenericParameters)
+            .SelectMany(type => type.GetMethods(
+                BindingFlags.DeclaredOnly | BindingFlags.Public | BindingFlags.NonPublic |
+                BindingFlags.Instance | BindingFlags.Static))
+            .Where(method => !method.IsAbstract && !method.ContainsGenericParameters)
+            .Take(500))
+        {
+            RuntimeHelpers.PrepareMethod(method.MethodHandle);
+        }
+
+        long took = Stopwatch.GetTimestamp() - start;
+        TimeSpan compiled = JitInfo.GetCompilationTime(currentThread: true) - compiledBefore;
+        Assert.True(compiled > TimeSpan.FromMilliseconds(1), $"compiled for {compiled}");
+        AssertLeftOut(compiled, took, clock.Take(took));
+    }
+
+    [Fact]
+    public void Take_CollectorPaused_LeavesThePausesOut()
+    {
+        object[] alive = [.. Enumerable.Range(0, 500_000).Select(i => (object)new object[] { i })];
+        TimeSpan pausedBefore = GC.GetTotalPauseDuration();
+        HandlerClock clock = HandlerClock.Start();
+        long start = Stopwatch.GetTimestamp();
+        GC.Collect(2, GCCollectionMode.Forced, blocking: true, compacting: true);
+        long took = Stopwatch.GetTimestamp() - start;
+        TimeSpan paused = GC.GetTotalPauseDuration() - pausedBefore;
+        GC.KeepAlive(alive);
+        Assert.True(paused > TimeSpan.Zero);
+        AssertLeftOut(paused, took, clock.Take(took));
+    }
+
+    [Fact]
+    public void Take_ThreadBlocked_CountsAll()
+    {
+        HandlerClock clock = HandlerClock.Start();
+        long start = Stopwatch.GetTimestamp();
+        Thread.Sleep(50);
+        long took = Stopwatch.GetTimestamp() - start;
+        // Another thread's collection may pause this one meanwhile, hardly for half of the time.
+        Assert.True(clock.Take(took) > took / 2);
+    }
+
+    private static void AssertLeftOut(TimeSpan taken, long took, long left)
+    {
+        long expected = took - (long)(taken.TotalSeconds * Stopwatch.Frequency);
+        // The clock asks after the test, so it may leave out a little more.
+        Assert.InRange(left, 0, Math.Max(0, expected));
+    }
+}
