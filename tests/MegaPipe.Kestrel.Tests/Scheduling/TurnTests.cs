@@ -267,6 +267,20 @@ public sealed class TurnTests
     }
 
     [Fact]
+    public void Request_HandOverWhileItIsPushed_IsPerformedByTheNextCarrier()
+    {
+        using TestChannel test = new(carriers: 2);
+        using ManualResetEventSlim performed = new();
+        test.Ready(new TestContinuation(test.Scheduling, () => test.Channel.Request(new HandingOver(() =>
+        {
+            Assert.True(test.TryHandOver());
+            // The next carrier sleeps, and nothing but a wake-up makes it look at its requests again.
+            TestChannel.WaitUntil(() => test.Channel.IsWaiting, () => "The next carrier never went to sleep.");
+        }, performed.Set))));
+        Assert.True(performed.Wait(s_limit));
+    }
+
+    [Fact]
     public void TryEnterRing_OnTheCarrier_KeepsTheWatcherAwayUntilItLeaves()
     {
         using TestChannel test = new(carriers: 2);
@@ -321,6 +335,61 @@ public sealed class TurnTests
         Assert.True(ran.Wait(s_limit));
         Assert.True(onPool);
         Assert.Equal((1, 0), (test.Channel.OffloadedCount, test.Channel.InlineCount));
+    }
+
+    [Fact]
+    public void Resume_AnswersComeFromElsewhere_RunsOnThePoolUntilTheyDoNot()
+    {
+        using TestChannel test = new(carriers: 1);
+        using SemaphoreSlim ran = new(0);
+        ContinuationCost cost = new();
+        bool onPool = false;
+        TestContinuation continuation = new(
+            test.Scheduling,
+            () =>
+            {
+                onPool = Thread.CurrentThread.IsThreadPoolThread;
+                cost.OnFlush();
+                ran.Release();
+            },
+            cost);
+        for (int i = 0; i < 32; i++)
+        {
+            cost.OnFlush(); // on this thread, which runs none of the connection's continuations
+        }
+
+        int pooled = 0;
+        do
+        {
+            test.Ready(continuation);
+            Assert.True(ran.Wait(s_limit));
+            pooled += onPool ? 1 : 0;
+        }
+        while (onPool && pooled < 1000);
+        Assert.InRange(pooled, 1, 999);
+    }
+
+    /// <summary>Calls back while it is being pushed, before anybody else can see it.</summary>
+    private sealed class HandingOver(Action whilePushed, Action perform) : IChannelRequest
+    {
+        private IChannelRequest? _next;
+        private bool _called;
+
+        public IChannelRequest? NextRequest
+        {
+            get => _next;
+            set
+            {
+                _next = value;
+                if (!_called)
+                {
+                    _called = true;
+                    whilePushed();
+                }
+            }
+        }
+
+        public void Perform(TransportChannel channel) => perform();
     }
 
     /// <summary>The channel's carrier held in application code.</summary>

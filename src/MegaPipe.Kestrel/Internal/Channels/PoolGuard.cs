@@ -51,7 +51,7 @@ internal sealed class PoolGuard(IGuardedPool pool, int processors)
     private bool _wasLate;
     private long _keptUpSince;
 
-    /// <summary>The minimum that the guard has set, and the one that it found; 0: it has not touched the pool.</summary>
+    /// <summary>The minimum that the guard has set, and the one that it found; 0: the pool is untouched.</summary>
     private int _raisedTo;
     private int _found;
 
@@ -81,8 +81,8 @@ internal sealed class PoolGuard(IGuardedPool pool, int processors)
         if (_marked && now - _markedAt >= lateTicks)
         {
             _keptUpSince = now;
-            // Late at two looks: one may come right after a collection or a time without a CPU. Not while the pool still
-            // starts what the last look granted; and threads that were just started take a moment to be stuck, too.
+            // Late at two looks: one may come right after a collection or a time without a CPU. Not while the pool
+            // still starts what the last look granted. New threads take a moment to be stuck, too: they can run.
             if (_wasLate && pool.ThreadCount >= _raisedTo && !pool.CanRun(processors))
             {
                 Grow(maxThreads);
