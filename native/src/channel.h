@@ -165,6 +165,12 @@ bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
 
+/* stage/cancel.c */
+/* The operation of the cancel of `op`. */
+uint32_t mp_cancel_op(uint32_t op);
+/* Takes a cancel's answer: one that did not find what it should cancel is made again. */
+void mp_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result);
+
 /* stage/close.c */
 int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_t flags);
 /* Takes the next steps of a closing slot. false: the queue has no room. */

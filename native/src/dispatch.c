@@ -99,14 +99,21 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		if (completion->res >= 0)
 			mp_os_close(completion->res);
 		break;
-	case MP_TOKEN_CANCEL:
+	case MP_TOKEN_CANCEL_READ:
+	case MP_TOKEN_CANCEL_WRITE:
+	case MP_TOKEN_CANCEL_CONNECT:
+		mp_cancel_completed(channel, slot, op, completion->res);
+		break;
 	case MP_TOKEN_RESET:
 	case MP_TOKEN_CLOSE:
 	case MP_TOKEN_NAME:
 		break;
 	default:
 		MP_ASSERT(op >= MP_TOKEN_ACCEPT);
-		written = mp_accept_completed(channel, slot, op, completion->res, event);
+		if (op >= MP_TOKEN_CANCEL_ACCEPT)
+			mp_cancel_completed(channel, slot, op, completion->res);
+		else
+			written = mp_accept_completed(channel, slot, op, completion->res, event);
 		break;
 	}
 	if (slot->state == MP_SLOT_CLOSING && mp_close_finished(slot)) {

@@ -1,6 +1,7 @@
 /* Corners that the real kernel reaches rarely, each from a defect that was there once, and an enter that fails. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <netinet/in.h>
 
 #include "fake_kernel_rig.h"
 
@@ -84,6 +85,67 @@ static void pause_before_the_poll_is_made_ends(void)
 	end();
 }
 
+/* Gives the cancels that are queued to a kernel that does not find what they should cancel. */
+static void flush_cancels_that_miss(void)
+{
+	fake_chances.miss = 1000;
+	CHECK(mp_flush(rig.channel) >= 0);
+	fake_chances.miss = 0;
+}
+
+static void cancel_that_misses_is_made_again(void)
+{
+	static uint8_t data[2 * FAKE_INBOX_BYTES];
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = 80 };
+	struct rig_link link;
+	mp_handle listener, connecting;
+	int32_t fd;
+	char text[2];
+
+	begin();
+	link = pair(false);
+	/* A pause, and a close with a read and a write. */
+	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
+	CHECK_EQUAL(0, mp_read_pause(rig.channel, link.handle));
+	flush_cancels_that_miss();
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_READ).result);
+	CHECK_EQUAL(0, mp_read(rig.channel, link.handle, text, 2));
+	CHECK_EQUAL(0, mp_write(rig.channel, link.handle, data, sizeof data));
+	CHECK_EQUAL(0, mp_close(rig.channel, link.handle, 0));
+	flush_cancels_that_miss();
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_READ).result);
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_WRITE).result);
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, link.handle, MP_STAGE_CLOSE).flags);
+	fake_peer_close((uint32_t)link.peer);
+	/* Accepts that are stopped, then closed. */
+	fd = fake_listen(80, false);
+	listener = mp_register(rig.channel, fd, 0, 0);
+	for (uint32_t round = 0; round < 2; round++) {
+		CHECK_EQUAL(0, mp_accept(rig.channel, listener, 2, 0));
+		if (round == 0)
+			CHECK_EQUAL(0, mp_accept_stop(rig.channel, listener));
+		else
+			CHECK_EQUAL(0, mp_unregister(rig.channel, listener));
+		fake_chances.miss = 1000; /* a stop is settled by dispatch */
+		rig_turn(&rig);
+		fake_chances.miss = 0;
+		for (uint32_t i = 0; i < 2; i++)
+			CHECK_EQUAL(-ECANCELED, rig_take(&rig, 0, MP_STAGE_ACCEPT).result);
+	}
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, listener, MP_STAGE_CLOSE).flags);
+	/* A connect to a listener whose queue is full. */
+	for (uint16_t i = 0; i < FAKE_BACKLOG; i++)
+		fake_peer_close(fake_peer_connect(80, 100 + i));
+	connecting = mp_connect(rig.channel, &address, sizeof address, 0, 0);
+	CHECK(connecting > 0);
+	CHECK_EQUAL(0, mp_close(rig.channel, connecting, 0));
+	flush_cancels_that_miss();
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, connecting, MP_STAGE_ACCEPT).result);
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, connecting, MP_STAGE_CLOSE).flags);
+	CHECK_EQUAL(0, fake_fd_close(fd));
+	end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -91,6 +153,7 @@ int main(int argc, char **argv)
 		TEST(enter_broken_is_told),
 		TEST(close_after_paused_read_ended_with_data_cancels_the_next),
 		TEST(pause_before_the_poll_is_made_ends),
+		TEST(cancel_that_misses_is_made_again),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

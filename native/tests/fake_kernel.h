@@ -24,6 +24,7 @@ struct fake_chances {
 	uint16_t partial;       /* enter takes some */
 	uint16_t interrupt;     /* a signal ends a wait */
 	uint16_t running;       /* a cancel comes too late: EALREADY */
+	uint16_t miss;          /* a cancel does not find what it should cancel: ENOENT */
 	uint16_t fault;         /* EINTR of a transfer */
 	uint16_t reset;         /* a connection breaks under a transfer */
 	uint16_t abort;         /* ECONNABORTED of an accept */

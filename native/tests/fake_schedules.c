@@ -61,6 +61,7 @@ static struct fake_chances draw_chances(void)
 	chances.partial = (uint16_t)(chance(30) ? below(500) : 0);
 	chances.interrupt = (uint16_t)(chance(30) ? below(200) : 0);
 	chances.running = (uint16_t)(chance(50) ? below(600) : 0);
+	chances.miss = (uint16_t)(chance(30) ? below(600) : 0);
 	chances.fault = (uint16_t)(chance(30) ? below(100) : 0);
 	chances.reset = (uint16_t)(chance(20) ? below(10) : 0);
 	chances.abort = (uint16_t)(chance(20) ? below(300) : 0);

@@ -108,6 +108,39 @@ static void close_with_read_and_write_pending_ends_both_first(void)
 	for_both_kinds(abort_with_write_stuck);
 }
 
+/* Everything in one batch: the kernel tries the write, finds a full socket that has room again, and keeps the rest as
+ * work of the thread, where the cancel does not find it. */
+static void write_and_close(struct rig *rig, uint32_t accept_flags)
+{
+	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
+	uint32_t bytes = 4u << 20;
+	uint8_t *data = calloc(1, bytes), *back = malloc(BIG_BYTES);
+	int32_t fd = mp_to_fd(rig->channel, link.handle), small = 4096, got;
+
+	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small));
+	close(fd);
+	CHECK_EQUAL(0, mp_read_start(rig->channel, link.handle));
+	CHECK_EQUAL(0, mp_write(rig->channel, link.handle, data, bytes));
+	CHECK_EQUAL(0, mp_close(rig->channel, link.handle, 0));
+	CHECK(mp_flush(rig->channel) > 0);
+	CHECK(rig_take(rig, link.handle, MP_STAGE_WRITE).result < 0);
+	CHECK_EQUAL(-ECANCELED, rig_take(rig, link.handle, MP_STAGE_READ).result);
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(rig, link.handle, MP_STAGE_CLOSE).flags);
+	/* The peer, which read nothing until now, comes to the end of the stream. */
+	while ((got = (int32_t)recv(link.peer, back, BIG_BYTES, 0)) > 0)
+		;
+	CHECK_EQUAL(0, got);
+	close(link.peer);
+	free(data);
+	free(back);
+}
+
+static void close_in_the_batch_of_a_large_write_ends_both(void)
+{
+	for (uint32_t round = 0; round < 20; round++)
+		for_both_kinds(write_and_close);
+}
+
 static void half_close(struct rig *rig, uint32_t accept_flags)
 {
 	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
@@ -230,6 +263,7 @@ int main(int argc, char **argv)
 		TEST(close_abort_brings_rst),
 		TEST(close_abort_of_unix_socket_brings_end_of_stream),
 		TEST(close_with_read_and_write_pending_ends_both_first),
+		TEST(close_in_the_batch_of_a_large_write_ends_both),
 		TEST(disconnect_write_keeps_reading),
 		TEST(disconnect_read_ends_the_stream),
 		TEST(disconnect_of_unconnected_socket_reports_enotconn),
