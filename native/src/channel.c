@@ -3,7 +3,6 @@
 #include "channel.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,9 +30,6 @@
 /* mp_destroy waits this long for the kernel to give memory back, then leaks it rather than let it be reused. */
 #define DESTROY_ROUNDS 500
 #define DESTROY_ROUND_NS 10000000
-
-/* Tries of a wake-up before it is given up for lost: seconds, while memory is short. */
-#define WAKE_ATTEMPTS 1000000u
 
 uint32_t mp_abi_version(void)
 {
@@ -129,14 +125,15 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 			goto close_buffers;
 	}
 	channel->files_registered = mp_ring_register_files(&channel->ring, config.max_lwsockets) == 0;
-	channel->direct_wake = !(config.flags & MP_CONFIG_WAKE_EVENTFD) &&
-			       mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)) == 0;
-	if (!channel->direct_wake) {
-		channel->wake_fd = mp_os_eventfd();
-		if (channel->wake_fd < 0) {
-			error = channel->wake_fd;
-			goto close_buffers;
-		}
+	atomic_store_explicit(&channel->direct_wake,
+			      !(config.flags & MP_CONFIG_WAKE_EVENTFD) &&
+				      mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)) == 0,
+			      memory_order_relaxed);
+	/* Always: the system call that posts may be denied later, and a sleep needs its poll before that. */
+	channel->wake_fd = mp_os_eventfd();
+	if (channel->wake_fd < 0) {
+		error = channel->wake_fd;
+		goto close_buffers;
 	}
 	*result = channel;
 	return 0;
@@ -194,22 +191,33 @@ void mp_destroy(struct mp_channel *channel)
 	free(channel);
 }
 
+/* Posts to the ring where the kernel can. false: the eventfd has to do it. */
+static bool post_wake(struct mp_channel *channel)
+{
+	int32_t error;
+
+	if (!atomic_load_explicit(&channel->direct_wake, memory_order_relaxed))
+		return false;
+	error = mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0));
+	/* Too little memory is over soon; what a filter denies stays denied. */
+	if (error && error != -ENOMEM && error != -EAGAIN && error != -EOVERFLOW)
+		atomic_store_explicit(&channel->direct_wake, false, memory_order_relaxed);
+	return !error;
+}
+
 void mp_wake(struct mp_channel *channel)
 {
+	uint32_t asked = MP_WAKE_ASKED;
+
 	/* Pairs with dispatch: whoever finds the carrier asleep makes the one system call of this sleep. */
 	if (atomic_exchange_explicit(&channel->wake_state, MP_WAKE_ASKED, memory_order_seq_cst) != MP_SLEEPING)
 		return;
 	atomic_fetch_add_explicit(&channel->wakes, 1, memory_order_relaxed);
-	if (!channel->direct_wake) {
-		(void)mp_os_notify(channel->wake_fd);
+	if (post_wake(channel) || !mp_os_notify(channel->wake_fd))
 		return;
-	}
-	/* Fails only while the kernel is out of memory. A lost wake-up would be a carrier that sleeps for ever. */
-	for (uint32_t attempt = 0; attempt < WAKE_ATTEMPTS; attempt++) {
-		if (!mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)))
-			return;
-		(void)sched_yield();
-	}
+	/* This thread can wake nobody: the next waker finds the carrier asleep, too, unless it woke by itself. */
+	(void)atomic_compare_exchange_strong_explicit(&channel->wake_state, &asked, MP_SLEEPING, memory_order_seq_cst,
+						      memory_order_seq_cst);
 }
 
 void mp_read_counters(const struct mp_channel *channel, struct mp_counters *counters)

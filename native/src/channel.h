@@ -59,7 +59,7 @@ struct mp_channel {
 	uint32_t max_lwsockets;
 	uint32_t lwsockets; /* in use or reserved for an outstanding accept */
 	bool files_registered;
-	bool direct_wake;
+	_Atomic bool direct_wake; /* post to the ring; cleared by a waker that is denied it, orders nothing */
 	bool reads_limited; /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
 	_Atomic bool inside; /* a carrier is in a call: catches a second one, orders nothing */
 	uint32_t owed_head; /* slots with something owed, oldest first */

@@ -146,12 +146,12 @@ static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32
 	return count;
 }
 
-/* Arms the eventfd that mp_wake writes to, where the kernel cannot be told directly. false: no room for it. */
+/* Arms the eventfd that mp_wake writes to where it cannot post to the ring. false: no room for it. */
 static bool arm_wake(struct mp_channel *channel)
 {
 	struct io_uring_sqe *request;
 
-	if (channel->wake_armed || channel->wake_fd < 0)
+	if (channel->wake_armed)
 		return true;
 	request = mp_batch_own(channel, mp_token(MP_TOKEN_WAKE, 0, 0), IORING_OP_POLL_ADD);
 	if (!request)

@@ -18,13 +18,14 @@
 struct fake_chances fake_chances;
 uint64_t fake_random = 1;
 void (*fake_on_broken)(void);
+void (*fake_on_wait)(void);
 uint32_t fake_cq_entries;
 static uint64_t seed;
 static struct {
 	uint8_t opcode;
 	int32_t error;
 	uint32_t count;
-} failure, enter_failure;
+} failure, enter_failure, post_failure;
 
 _Noreturn void fake_broken(const char *rule, const char *file, int line)
 {
@@ -52,7 +53,8 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_chances = chances ? *chances : (struct fake_chances){ 0 };
 	fake_cq_entries = 0;
 	fake_fd_limit = 1024;
-	failure.count = enter_failure.count = 0;
+	fake_on_wait = NULL;
+	failure.count = enter_failure.count = post_failure.count = 0;
 	fake_requests_begin();
 	fake_files_begin();
 	fake_edge_begin();
@@ -76,6 +78,12 @@ void fake_fail_enter(int32_t error, uint32_t count)
 {
 	enter_failure.error = error;
 	enter_failure.count = count;
+}
+
+void fake_fail_post(int32_t error, uint32_t count)
+{
+	post_failure.error = error;
+	post_failure.count = count;
 }
 
 int32_t fake_failure(uint8_t opcode)
@@ -288,6 +296,8 @@ int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
 	uint32_t pending = mp_ring_pending(ring), take = pending;
 	int32_t result = 0;
 
+	if (wait && fake_on_wait)
+		fake_on_wait();
 	fake->sq_tail = ring->tail;
 	flush_overflow(fake);
 	look_at_buffers(fake);
@@ -340,6 +350,10 @@ int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring 
 
 int32_t mp_ring_post(struct mp_ring *ring, uint64_t token)
 {
+	if (post_failure.count) {
+		post_failure.count--;
+		return post_failure.error;
+	}
 	fake_post(ring->backend, token, 0, 0);
 	return 0;
 }

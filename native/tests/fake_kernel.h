@@ -84,6 +84,8 @@ void fake_end(void);
 extern struct fake_chances fake_chances;
 extern uint64_t fake_random;
 extern uint32_t fake_fd_limit; /* fds of the process at a time */
+/* Called by each enter that may wait, before it takes anything: what another thread does meanwhile. */
+extern void (*fake_on_wait)(void);
 /* Completion queues get at most this many entries: 0 for what is asked. */
 extern uint32_t fake_cq_entries;
 
@@ -91,6 +93,9 @@ extern uint32_t fake_cq_entries;
 void fake_fail(uint8_t opcode, int32_t error, uint32_t count);
 /* The next enter answers `error` and takes nothing. */
 void fake_fail_enter(int32_t error, uint32_t count);
+/* The next posts to a ring fail with `error`; likewise writes to an eventfd. */
+void fake_fail_post(int32_t error, uint32_t count);
+void fake_fail_notify(int32_t error, uint32_t count);
 /* Puts a completion that nobody asked for into the queue. */
 void fake_inject(struct mp_ring *ring, uint64_t user_data, int32_t result, uint32_t flags);
 /* Lets every request that can do so make progress, `rounds` times. */

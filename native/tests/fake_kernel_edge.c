@@ -9,10 +9,19 @@
 #include "os.h"
 
 static int64_t now_ns;
+static int32_t notify_error;
+static uint32_t notify_failures;
 
 void fake_edge_begin(void)
 {
 	now_ns = 0;
+	notify_failures = 0;
+}
+
+void fake_fail_notify(int32_t error, uint32_t count)
+{
+	notify_error = error;
+	notify_failures = count;
 }
 
 int32_t fake_listen(uint16_t port, bool nonblock)
@@ -138,6 +147,10 @@ int32_t mp_os_eventfd(void)
 
 int32_t mp_os_notify(int32_t eventfd)
 {
+	if (notify_failures) {
+		notify_failures--;
+		return notify_error;
+	}
 	fake_file(fake_fd_file(eventfd))->counter++;
 	return 0;
 }

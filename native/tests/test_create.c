@@ -1,13 +1,8 @@
 /* A channel's beginning: configuration, what the kernel allows, and what it says where io_uring is denied. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -144,27 +139,12 @@ static void error_texts_are_never_null(void)
 	CHECK(strlen(mp_error_text(INT32_MIN)) > 0);
 }
 
-/* A sandbox: io_uring_setup answers `error`. For the rest of this process. */
-static void deny_ring(uint16_t error)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { .len = COUNT_OF(code), .filter = code };
-
-	CHECK_EQUAL(0, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	CHECK_EQUAL(0, prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
-}
-
 static void denied_with(uint16_t error, int32_t expected, const char *word)
 {
 	struct mp_features features = { .size = sizeof features };
 	struct mp_channel *channel;
 
-	deny_ring(error);
+	deny_call(__NR_io_uring_setup, error);
 	CHECK_EQUAL(expected, mp_probe(&features));
 	CHECK_EQUAL(0, features.available);
 	CHECK(strstr(features.reason[MP_FEATURE_RING], word));
