@@ -61,6 +61,7 @@ struct mp_channel {
 	bool files_registered;
 	_Atomic bool direct_wake; /* post to the ring; cleared by a waker that is denied it, orders nothing */
 	bool reads_limited; /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
+	bool pipes_by_workers; /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
 	_Atomic bool inside; /* a carrier is in a call: catches a second one, orders nothing */
 	uint32_t owed_head; /* slots with something owed, oldest first */
 	uint32_t owed_tail;

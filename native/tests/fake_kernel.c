@@ -19,6 +19,7 @@ struct fake_chances fake_chances;
 uint64_t fake_random = 1;
 void (*fake_on_broken)(void);
 void (*fake_on_wait)(void);
+bool fake_no_nosignal;
 uint32_t fake_cq_entries;
 static uint64_t seed;
 static struct {
@@ -54,6 +55,7 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_cq_entries = 0;
 	fake_fd_limit = 1024;
 	fake_on_wait = NULL;
+	fake_no_nosignal = false;
 	failure.count = enter_failure.count = post_failure.count = 0;
 	fake_requests_begin();
 	fake_files_begin();

@@ -113,6 +113,7 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
 		return -EBADF;
 	file = fake_file(fake_fd_file(fd));
 	what->socket = what->stream = what->inet = file->socket && file->kind != FAKE_EVENTFD;
+	what->pipe = file->kind == FAKE_STREAM && !file->socket;
 	what->listening = file->kind == FAKE_LISTENER;
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "fake_kernel.h"
+#include "token.h"
 
 static bool waits(const struct fake_request *request)
 {
@@ -75,7 +76,12 @@ static void write_some(struct fake_request *request)
 {
 	uint32_t skip = request->done;
 	int32_t result = -EAGAIN;
+	bool socket = fake_file(request->file)->socket, quiet = !socket && (request->sqe.rw_flags & MP_RWF_NOSIGNAL);
 
+	if (quiet && fake_no_nosignal) {
+		fake_finish(request, -EOPNOTSUPP, 0);
+		return;
+	}
 	FAKE_RULE(request->checksum == fake_checksum(request));
 	for (uint32_t i = 0; i < request->vector_count; i++) {
 		const struct iovec *vector = &request->vectors[i];
@@ -88,11 +94,13 @@ static void write_some(struct fake_request *request)
 					 (uint32_t)vector->iov_len - skip);
 		break;
 	}
+	/* SIGPIPE, unless a worker gets it. */
+	FAKE_RULE(result != -EPIPE || socket || quiet || (request->sqe.flags & IOSQE_ASYNC));
 	if (result > 0)
 		request->done += (uint32_t)result;
 	if (request->done == request->bytes)
 		fake_finish(request, (int32_t)request->bytes, 0);
-	else if (result > 0 && (fake_file(request->file)->socket ? fake_chance(fake_chances.fault) : 1))
+	else if (result > 0 && (socket ? fake_chance(fake_chances.fault) : 1))
 		fake_finish(request, (int32_t)request->done, 0);
 	else if (result < 0 && (result != -EAGAIN || !waits(request)))
 		fake_finish(request, request->done ? (int32_t)request->done : result, 0);
@@ -224,7 +232,9 @@ static void make_socket(struct fake_request *request)
 
 void fake_attempt(struct fake_request *request)
 {
-	int32_t failure = fake_failure(request->sqe.opcode);
+	/* Not the channel's own poll on its eventfd: it is always there, and tests mean a request of theirs. */
+	bool own = mp_token_op(request->sqe.user_data) == MP_TOKEN_WAKE;
+	int32_t failure = own ? 0 : fake_failure(request->sqe.opcode);
 	bool moves = request->sqe.opcode == IORING_OP_RECV || request->vectors;
 
 	if (failure) {
