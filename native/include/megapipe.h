@@ -258,7 +258,7 @@ enum {
 MP_API int32_t mp_disconnect(struct mp_channel *channel, mp_handle handle, uint32_t how);
 
 enum {
-	/* Reset the connection: the peer sees RST, unsent bytes are dropped. */
+	/* Reset the connection: the peer sees RST, unsent bytes are dropped. Nothing to a listener. */
 	MP_CLOSE_ABORT = 1u << 0,
 };
 
@@ -283,7 +283,8 @@ MP_API int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, vo
  * MP_EVENT_TRANSFERRED and `cookie`. Here: a CLOSE event with MP_EVENT_RETIRED | MP_EVENT_GIVEN, or a negative result
  * with MP_EVENT_GIVEN alone when the target could not take it (the handle stays). The target must outlive the event;
  * until then the handle takes no request (-EBUSY). A target whose handle table is full closes the connection and gets
- * an ACCEPT event with -ENFILE. 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
+ * an ACCEPT event with -ENFILE. A registered fd stays the caller's on the target too, and is not closed there by
+ * mp_unregister or for want of a handle. 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
 MP_API int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_channel *target, uint64_t cookie);
 
 /* Gives the collected requests to the kernel now, without waiting. The number given, or -errno. */

@@ -27,6 +27,8 @@ struct mp_arrival {
 	uint8_t refused; /* no handle was free, and no room to close the descriptor at once */
 	uint8_t inet;
 	uint8_t fixed;
+	uint8_t owned;  /* false: a caller's registered fd, which stays open after mp_unregister */
+	uint8_t shared; /* another table holds it, too: see MP_SLOT_SHARED */
 	uint8_t address_bytes;
 	uint8_t address[MP_ADDRESS_BYTES];
 };

@@ -104,6 +104,10 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 	case MP_TOKEN_CANCEL_CONNECT:
 		mp_cancel_completed(channel, slot, op, completion->res);
 		break;
+	case MP_TOKEN_END:
+		slot->flags &= ~(uint32_t)MP_SLOT_SHARED;
+		mp_owe(channel, slot, MP_OWED_CLOSE);
+		break;
 	case MP_TOKEN_RESET:
 	case MP_TOKEN_CLOSE:
 	case MP_TOKEN_NAME:

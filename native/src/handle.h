@@ -58,6 +58,8 @@ enum {
 	MP_SLOT_LIMITED = 1u << 18, /* the leased read in the kernel has a limit */
 	MP_SLOT_INSTALLING = 1u << 19, /* mp_to_fd gave up on an install that is still to complete */
 	MP_SLOT_PIPE = 1u << 20, /* a write must not bring SIGPIPE */
+	/* A fixed-file table that nobody can name holds the socket, too: closing the descriptor does not end it. */
+	MP_SLOT_SHARED = 1u << 22,
 	MP_SLOT_NOSIGNAL = 1u << 21, /* the write in the kernel was asked to bring none */
 };
 

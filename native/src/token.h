@@ -32,6 +32,7 @@ enum {
 	MP_TOKEN_NAME = 16,
 	MP_TOKEN_CANCEL_WRITE = 17,
 	MP_TOKEN_CANCEL_CONNECT = 18,
+	MP_TOKEN_END = 19, /* a shutdown of the library's own, before a close */
 	MP_TOKEN_ACCEPT = 0x40,      /* + accept slot */
 	MP_TOKEN_POLL_ACCEPT = 0x80, /* + accept slot */
 	MP_TOKEN_CANCEL_ACCEPT = 0xc0, /* + accept slot */

@@ -146,6 +146,63 @@ static void cancel_that_misses_is_made_again(void)
 	end();
 }
 
+static struct rig_link lwsocket(uint16_t port)
+{
+	int32_t fd = fake_listen(port, false);
+	mp_handle listener = mp_register(rig.channel, fd, 0, 0);
+	struct rig_link link;
+
+	CHECK_EQUAL(0, mp_accept(rig.channel, listener, 1, MP_ACCEPT_LWSOCKET));
+	link.peer = (int32_t)fake_peer_connect(port, 5);
+	link.handle = rig_take(&rig, 0, MP_STAGE_ACCEPT).handle;
+	CHECK_EQUAL(0, mp_unregister(rig.channel, listener));
+	rig_take(&rig, listener, MP_STAGE_CLOSE);
+	CHECK_EQUAL(0, fake_fd_close(fd));
+	return link;
+}
+
+static void close_and_see_the_end(struct rig *here, struct rig_link *link, uint32_t close_flags)
+{
+	uint8_t byte;
+
+	CHECK_EQUAL(0, mp_close(here->channel, link->handle, close_flags));
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(here, link->handle, MP_STAGE_CLOSE).flags);
+	CHECK_EQUAL(close_flags ? -2 : -1, fake_peer_receive((uint32_t)link->peer, &byte, 1));
+	fake_peer_close((uint32_t)link->peer);
+}
+
+/* The target's table has the descriptor and nobody knows where: the connection goes on here or there, and ends. */
+static void transfer_that_overflowed_still_ends_with_its_handle(void)
+{
+	for (uint32_t close_flags = 0; close_flags <= MP_CLOSE_ABORT; close_flags++) {
+		for (int again = 0; again <= 1; again++) {
+			struct mp_event event;
+			struct rig_link link;
+			struct rig other;
+			char text[2];
+
+			begin();
+			rig_open(&other, NULL);
+			link = lwsocket(80);
+			fake_fail(IORING_OP_MSG_RING, -EOVERFLOW, 1);
+			CHECK_EQUAL(0, mp_transfer(rig.channel, link.handle, other.channel, 0));
+			event = rig_take(&rig, link.handle, MP_STAGE_CLOSE);
+			CHECK_EQUAL(-EOVERFLOW, event.result);
+			CHECK_EQUAL(MP_EVENT_GIVEN, event.flags);
+			if (again) {
+				CHECK_EQUAL(0, mp_transfer(rig.channel, link.handle, other.channel, 0));
+				rig_take(&rig, link.handle, MP_STAGE_CLOSE);
+				link.handle = rig_take(&other, 0, MP_STAGE_ACCEPT).handle;
+			}
+			say(&link, "ok");
+			rig_read(again ? &other : &rig, link.handle, text, 2);
+			close_and_see_the_end(again ? &other : &rig, &link, close_flags);
+			rig_close(&other);
+			end();
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -154,6 +211,7 @@ int main(int argc, char **argv)
 		TEST(close_after_paused_read_ended_with_data_cancels_the_next),
 		TEST(pause_before_the_poll_is_made_ends),
 		TEST(cancel_that_misses_is_made_again),
+		TEST(transfer_that_overflowed_still_ends_with_its_handle),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

@@ -190,25 +190,32 @@ static int32_t close_descriptor(struct fake_request *request)
 	return result;
 }
 
+/* The index in the target's table, 0 where no descriptor is passed, or -errno. */
+static int32_t pass_descriptor(struct fake_request *request, struct fake_ring *target)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	uint32_t number;
+	int32_t result;
+
+	if (sqe->addr != IORING_MSG_SEND_FD)
+		return 0;
+	number = sqe->addr3 < request->ring->fixed_count ? request->ring->fixed[sqe->addr3] : 0;
+	FAKE_RULE(number && sqe->file_index == IORING_FILE_INDEX_ALLOC);
+	result = fake_fixed_make(target, number - 1);
+	if (result >= 0)
+		fake_file_hold(number - 1);
+	return result;
+}
+
 static void message(struct fake_request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	struct fake_ring *target = fake_file(request->file)->ring;
-	int32_t result = (int32_t)sqe->len;
+	int32_t result = pass_descriptor(request, target);
 
-	if (sqe->addr == IORING_MSG_SEND_FD) {
-		uint32_t number = sqe->addr3 < request->ring->fixed_count ? request->ring->fixed[sqe->addr3] : 0;
-
-		FAKE_RULE(number && sqe->file_index == IORING_FILE_INDEX_ALLOC);
-		result = fake_fixed_make(target, number - 1);
-		if (result < 0) {
-			fake_finish(request, result, 0);
-			return;
-		}
-		fake_file_hold(number - 1);
-	}
-	fake_post(target, sqe->off, result, 0);
-	fake_finish(request, sqe->addr == IORING_MSG_SEND_FD ? result : 0, 0);
+	if (result >= 0)
+		fake_post(target, sqe->off, sqe->addr == IORING_MSG_SEND_FD ? result : (int32_t)sqe->len, 0);
+	fake_finish(request, result, 0);
 }
 
 static void install(struct fake_request *request)
@@ -241,6 +248,9 @@ void fake_attempt(struct fake_request *request)
 		/* Whatever close(2) says, the descriptor is gone. */
 		if (request->sqe.opcode == IORING_OP_CLOSE)
 			close_descriptor(request);
+		/* The descriptor is passed, and there is no memory to tell it. */
+		if (request->sqe.opcode == IORING_OP_MSG_RING && failure == -EOVERFLOW)
+			FAKE_RULE(pass_descriptor(request, fake_file(request->file)->ring) >= 0);
 		fake_finish(request, failure, 0);
 		return;
 	}

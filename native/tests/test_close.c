@@ -66,6 +66,28 @@ static void close_abort_brings_rst(void)
 	for_both_kinds(abortive);
 }
 
+/* Two channels listen on one socket: the end of one handle is not the end of the socket. */
+static void close_abort_of_listener_leaves_the_shared_socket(void)
+{
+	struct rig_listener listener, other;
+	struct rig_link link;
+	struct rig one, two;
+
+	rig_open(&one, NULL);
+	rig_open(&two, NULL);
+	listener = rig_listen(&one, AF_INET, 0);
+	other = listener;
+	other.fd = dup(listener.fd);
+	other.handle = mp_register(two.channel, other.fd, 0, 0);
+	CHECK_EQUAL(0, mp_close(one.channel, listener.handle, MP_CLOSE_ABORT));
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&one, listener.handle, MP_STAGE_CLOSE).flags);
+	link = rig_connect(&two, &other, 0);
+	rig_unlink(&two, &link, 0);
+	rig_unlisten(&two, &other);
+	rig_close(&one);
+	rig_close(&two);
+}
+
 static void close_abort_of_unix_socket_brings_end_of_stream(void)
 {
 	struct rig_link link;
@@ -261,6 +283,7 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		TEST(close_graceful_brings_all_bytes_and_fin),
 		TEST(close_abort_brings_rst),
+		TEST(close_abort_of_listener_leaves_the_shared_socket),
 		TEST(close_abort_of_unix_socket_brings_end_of_stream),
 		TEST(close_with_read_and_write_pending_ends_both_first),
 		TEST(close_in_the_batch_of_a_large_write_ends_both),

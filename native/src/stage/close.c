@@ -47,6 +47,18 @@ static bool reset(struct mp_channel *channel, struct mp_slot *slot)
 	return true;
 }
 
+/* FIN of a socket that somebody else holds open, too. */
+static bool end_shared(struct mp_channel *channel, struct mp_slot *slot)
+{
+	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_END, IORING_OP_SHUTDOWN);
+
+	if (!request)
+		return false;
+	mp_batch_target(request, slot);
+	request->len = SHUT_RDWR;
+	return true;
+}
+
 static bool close_descriptor(struct mp_channel *channel, struct mp_slot *slot)
 {
 	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_CLOSE, IORING_OP_CLOSE);
@@ -79,10 +91,20 @@ bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
 	}
 	if ((slot->flags & MP_SLOT_CONNECTING) && slot->fd < 0)
 		return true; /* its socket is still being made: that completion comes back here */
-	if ((slot->flags & MP_SLOT_ABORT) && (slot->flags & MP_SLOT_INET) && !(slot->flags & MP_SLOT_RESET_DONE)) {
+	/* A listener is left alone: other channels and processes may listen on the same socket. */
+	if ((slot->flags & MP_SLOT_ABORT) && (slot->flags & MP_SLOT_INET) && slot->kind == MP_KIND_SOCKET &&
+	    !(slot->flags & MP_SLOT_RESET_DONE)) {
 		if (!reset(channel, slot))
 			return false;
 		slot->flags |= MP_SLOT_RESET_DONE;
+		slot->flags &= ~(uint32_t)MP_SLOT_SHARED;
+	}
+	if ((slot->flags & MP_SLOT_SHARED) && !(slot->flags & MP_SLOT_GIVEN)) {
+		if (!(slot->flags & MP_SLOT_RESET_DONE) && !end_shared(channel, slot))
+			return false;
+		/* A worker does it, and looks the descriptor up only then: the close comes after its completion. */
+		slot->flags |= MP_SLOT_RESET_DONE;
+		return true;
 	}
 	if (slot->fd >= 0 && !(slot->flags & (MP_SLOT_KEEP_FD | MP_SLOT_CLOSE_SENT))) {
 		if (!close_descriptor(channel, slot))
