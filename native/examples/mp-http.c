@@ -352,7 +352,7 @@ static void open_channel(struct server *server)
 		.max_handles = HANDLES,
 		.buffer_count = options->buffers,
 		.batch_threshold = options->batch,
-		.cpu = server->cpu,
+		.cpu_plus_one = (uint32_t)(server->cpu + 1),
 	};
 
 	if (server->cpu >= 0) {

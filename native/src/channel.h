@@ -57,7 +57,7 @@ struct mp_channel {
 	struct mp_buffers buffers;
 	uint32_t batch_threshold;
 	uint32_t flags;
-	int32_t cpu;
+	int32_t cpu; /* -1: none */
 	uint32_t max_lwsockets;
 	uint32_t lwsockets; /* in use or reserved for an outstanding accept */
 	bool files_registered;

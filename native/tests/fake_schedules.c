@@ -35,7 +35,7 @@ static bool chance(uint32_t percent)
 static struct mp_config draw_config(void)
 {
 	static const uint32_t flags[] = { 0, 0, 0, MP_CONFIG_WAKE_EVENTFD, MP_CONFIG_SINGLE_THREAD };
-	struct mp_config config = { .size = sizeof config, .cpu = -1 };
+	struct mp_config config = { .size = sizeof config };
 
 	config.flags = flags[below(COUNT_OF(flags))];
 	config.queue_entries = 1u << below(7);

@@ -38,7 +38,7 @@ static void open_channels(struct rig rigs[CHANNELS], int32_t cpu)
 	for (uint32_t i = 0; i < CHANNELS; i++) {
 		struct mp_config config = rig_config(0);
 
-		config.cpu = cpu < 0 ? -1 : cpu + (int32_t)i;
+		config.cpu_plus_one = cpu < 0 ? 0 : (uint32_t)cpu + i + 1;
 		rig_open(&rigs[i], &config);
 	}
 }

@@ -94,8 +94,8 @@ bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int
 	MP_ASSERT(slot->flags & MP_SLOT_TRANSFERRING);
 	slot->flags &= ~(uint32_t)MP_SLOT_TRANSFERRING;
 	if (result < 0) {
-		/* The target's table has got the descriptor, and there was no memory for the message: neither side knows its
-		 * number, so it stays there for the target's life. What goes on here must not count on the last close. */
+		/* The target's table has got the descriptor, and there was no memory for the message: neither side
+		 * knows its number, so it stays there for the target's life. To end the socket it must be shut down. */
 		if (result == -EOVERFLOW && (slot->flags & MP_SLOT_FIXED))
 			slot->flags |= MP_SLOT_SHARED;
 		(void)take(slot->read_to, slot->read_bytes);
