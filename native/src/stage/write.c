@@ -7,9 +7,9 @@
 #include "../channel.h"
 
 /* A pipe whose reader has gone brings SIGPIPE to the thread that writes: this one, at any time for a write that had
- * to wait. A kernel from 6.18 on can be told to bring none. Before that a worker thread of the kernel writes, which has all
- * signals blocked; as a write that waits would come back to this thread, it is made when poll says that there is room.
- */
+ * to wait. A kernel from 6.18 on can be told to bring none. Before that a worker thread of the kernel writes, which has
+ * all signals blocked; as a write that waits would come back to this thread, it is made when poll says that there is
+ * room. */
 static void spare_the_signal(const struct mp_channel *channel, struct mp_slot *slot, struct io_uring_sqe *request)
 {
 	slot->flags &= ~(uint32_t)MP_SLOT_NOSIGNAL;
