@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "channel.h"
 #include "fake_kernel_rig.h"
 
 static void enter_refused_is_tried_again(void)
@@ -20,6 +21,27 @@ static void enter_refused_is_tried_again(void)
 		rig_read(&rig, link.handle, text, 2);
 		rig_write(&rig, link.handle, text, 2);
 		unlink_pair(&link);
+		end();
+	}
+}
+
+/* The kernel has no memory for requests: the channel waits for completions meanwhile, and does not end or spin. */
+static void enter_refused_waits_in_between(void)
+{
+	static const int32_t errors[] = { EAGAIN, EBUSY };
+
+	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
+		struct mp_event event;
+
+		begin();
+		fake_fail_enter(-errors[i], 1);
+		mp_wake(rig.channel);
+		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, -1)); /* refused, and awake: it comes back */
+		CHECK_EQUAL(0, fake_waits);
+		fake_fail_enter(-errors[i], 5);
+		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, 1000000));
+		CHECK(fake_waits >= 1);
+		fake_fail_enter(0, 0);
 		end();
 	}
 }
@@ -171,6 +193,25 @@ static void close_and_see_the_end(struct rig *here, struct rig_link *link, uint3
 	fake_peer_close((uint32_t)link->peer);
 }
 
+/* More failures than the target's mailbox has entries: each gives its entry back. */
+static void transfer_that_failed_frees_the_mailbox(void)
+{
+	struct rig_link link;
+	struct rig other;
+
+	begin();
+	rig_open(&other, NULL);
+	link = pair(false);
+	for (uint32_t i = 0; i <= MP_MAILBOX_ENTRIES; i++) {
+		fake_fail(IORING_OP_MSG_RING, -ENOMEM, 1);
+		CHECK_EQUAL(0, mp_transfer(rig.channel, link.handle, other.channel, 0));
+		CHECK_EQUAL(-ENOMEM, rig_take(&rig, link.handle, MP_STAGE_CLOSE).result);
+	}
+	rig_close(&other);
+	unlink_pair(&link);
+	end();
+}
+
 /* The target's table has the descriptor and nobody knows where: the connection goes on here or there, and ends. */
 static void transfer_that_overflowed_still_ends_with_its_handle(void)
 {
@@ -207,10 +248,12 @@ int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(enter_refused_is_tried_again),
+		TEST(enter_refused_waits_in_between),
 		TEST(enter_broken_is_told),
 		TEST(close_after_paused_read_ended_with_data_cancels_the_next),
 		TEST(pause_before_the_poll_is_made_ends),
 		TEST(cancel_that_misses_is_made_again),
+		TEST(transfer_that_failed_frees_the_mailbox),
 		TEST(transfer_that_overflowed_still_ends_with_its_handle),
 	};
 

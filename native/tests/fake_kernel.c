@@ -20,6 +20,7 @@ uint64_t fake_random = 1;
 void (*fake_on_broken)(void);
 void (*fake_on_wait)(void);
 bool fake_no_nosignal;
+uint32_t fake_waits;
 uint32_t fake_cq_entries;
 static uint64_t seed;
 static struct {
@@ -56,6 +57,7 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_fd_limit = 1024;
 	fake_on_wait = NULL;
 	fake_no_nosignal = false;
+	fake_waits = 0;
 	failure.count = enter_failure.count = post_failure.count = 0;
 	fake_requests_begin();
 	fake_files_begin();
@@ -328,6 +330,7 @@ int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
 int32_t mp_ring_wait(struct mp_ring *ring, int64_t timeout_ns)
 {
 	look_at_buffers(ring->backend);
+	fake_waits++;
 	return wait_for_completion(ring->backend, timeout_ns);
 }
 

@@ -86,6 +86,8 @@ extern uint64_t fake_random;
 extern uint32_t fake_fd_limit; /* fds of the process at a time */
 /* Called by each enter that may wait, before it takes anything: what another thread does meanwhile. */
 extern void (*fake_on_wait)(void);
+/* Waits that give nothing: mp_ring_wait. */
+extern uint32_t fake_waits;
 /* As before 6.18: writes without signal are refused. */
 extern bool fake_no_nosignal;
 /* Completion queues get at most this many entries: 0 for what is asked. */
