@@ -271,7 +271,7 @@ static void names_of_unix_clients_are_freed(void)
 			before = mallinfo2().uordblks;
 		CHECK_EQUAL(0, mp_accept(rig.channel, listener.handle, 1, 0));
 		link.peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		CHECK_EQUAL(0, bind(link.peer, (struct sockaddr *)&name, sizeof(sa_family_t))); /* a name of the kernel's */
+		CHECK_EQUAL(0, bind(link.peer, (struct sockaddr *)&name, sizeof(sa_family_t))); /* the kernel's pick */
 		CHECK_EQUAL(0, connect(link.peer, (struct sockaddr *)&listener.address, listener.bytes));
 		event = rig_take(&rig, 0, MP_STAGE_ACCEPT);
 		link.handle = event.handle;

@@ -8,7 +8,7 @@
 
 #include "common_rig.h"
 
-/* Checks every fd of the process but the standard ones, which are for children. The test's own are closed on exec, too. */
+/* Checks every fd of the process but the standard ones. The test's own are closed on exec, too. */
 static uint32_t closed_on_exec(void)
 {
 	DIR *directory = opendir("/proc/self/fd");

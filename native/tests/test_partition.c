@@ -232,14 +232,15 @@ static void partition_copies_the_options_that_connections_inherit(void)
 	close(fd);
 }
 
-/* What the listening socket itself must be like: a partition that took IPv4 connections too would be another endpoint. */
+/* The listening socket itself: a partition that took IPv4 connections, too, would be another endpoint. */
 static void partition_is_like_the_first_socket(void)
 {
 	static const struct {
 		int level, name, value;
 	} options[] = {
-		{ IPPROTO_IPV6, IPV6_V6ONLY, 1 },   { SOL_SOCKET, SO_KEEPALIVE, 1 },  { IPPROTO_TCP, TCP_KEEPIDLE, 77 },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, 11 }, { IPPROTO_TCP, TCP_KEEPCNT, 3 },  { IPPROTO_TCP, TCP_DEFER_ACCEPT, 1 },
+		{ IPPROTO_IPV6, IPV6_V6ONLY, 1 },   { SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 77 },  { IPPROTO_TCP, TCP_KEEPINTVL, 11 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },    { IPPROTO_TCP, TCP_DEFER_ACCEPT, 1 },
 		{ SOL_SOCKET, SO_REUSEADDR, 1 },
 	};
 	int32_t fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
