@@ -46,7 +46,7 @@ static void missed_write(struct mp_channel *channel, struct mp_slot *slot)
 static void missed_connect(struct mp_channel *channel, struct mp_slot *slot)
 {
 	/* Without a descriptor there is no connect to cancel: the completion of the socket ends it. */
-	if (!(slot->flags & MP_SLOT_CONNECTING) || slot->fd < 0)
+	if (!(slot->flags & MP_SLOT_CANCELLED_OTHER) || !(slot->flags & MP_SLOT_CONNECTING) || slot->fd < 0)
 		return;
 	slot->flags &= ~(uint32_t)MP_SLOT_CANCELLED_OTHER;
 	mp_owe(channel, slot, MP_OWED_CLOSE);
