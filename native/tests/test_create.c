@@ -207,12 +207,11 @@ static void error_texts_are_never_null(void)
 	CHECK(strlen(mp_error_text(INT32_MIN)) > 0);
 }
 
-static void denied_with(uint16_t error, int32_t expected, const char *word)
+static void denied_already(int32_t expected, const char *word)
 {
 	struct mp_features features = { .size = sizeof features };
 	struct mp_channel *channel;
 
-	deny_call(__NR_io_uring_setup, error);
 	CHECK_EQUAL(expected, mp_probe(&features));
 	CHECK_EQUAL(0, features.available);
 	CHECK(strstr(features.reason[MP_FEATURE_RING], word));
@@ -220,6 +219,12 @@ static void denied_with(uint16_t error, int32_t expected, const char *word)
 		CHECK(strlen(features.reason[feature]) > 0);
 	CHECK_EQUAL(expected, mp_create(NULL, &channel));
 	CHECK(!channel);
+}
+
+static void denied_with(uint16_t error, int32_t expected, const char *word)
+{
+	deny_call(__NR_io_uring_setup, error);
+	denied_already(expected, word);
 }
 
 static void in_child_not_permitted(void)
@@ -236,6 +241,23 @@ static void in_child_no_access(void)
 static void in_child_not_there(void)
 {
 	denied_with(ENOSYS, MP_ERROR_DENIED, "seccomp");
+}
+
+/* Kernels before 6.6 have no setting that gives them away: seen from a process that cannot read it. */
+static void in_child_perhaps_not_there(void)
+{
+	deny_call(__NR_openat, ENOENT);
+	denied_with(ENOSYS, MP_ERROR_DENIED,
+		    "a seccomp profile hides it (allow io_uring_setup, _enter and _register), or the kernel");
+}
+
+/* And no filter either, as far as the process can tell. */
+static void in_child_truly_not_there(void)
+{
+	deny_call(__NR_openat, ENOENT);
+	deny_call(__NR_io_uring_setup, ENOSYS);
+	deny_call(__NR_prctl, EINVAL);
+	denied_already(MP_ERROR_TOO_OLD, "6.1");
 }
 
 static void in_child_flags_unknown(void)
@@ -325,6 +347,7 @@ static void probe_and_create_without_locked_memory_say_why(void)
 static void probe_and_create_under_seccomp_say_why(void)
 {
 	void (*const bodies[])(void) = { in_child_not_permitted, in_child_no_access, in_child_not_there,
+					 in_child_perhaps_not_there, in_child_truly_not_there,
 					 in_child_flags_unknown, in_child_no_memory,  in_child_no_enter,
 					 in_child_hidden_enter,	 in_child_no_register, in_child_hidden_register };
 
