@@ -28,7 +28,7 @@ struct mp_arrival {
 	uint8_t inet;
 	uint8_t fixed;
 	uint8_t owned;  /* false: a caller's registered fd, which stays open after mp_unregister */
-	uint8_t shared; /* another table holds it, too: see MP_SLOT_SHARED */
+	uint8_t orphaned;
 	uint8_t address_bytes;
 	uint8_t address[MP_ADDRESS_BYTES];
 };

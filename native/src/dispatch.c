@@ -105,8 +105,8 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		mp_cancel_completed(channel, slot, op, completion->res);
 		break;
 	case MP_TOKEN_END:
-		MP_ASSERT(slot->state == MP_SLOT_CLOSING && (slot->flags & MP_SLOT_SHARED));
-		slot->flags &= ~(uint32_t)MP_SLOT_SHARED;
+		MP_ASSERT(slot->flags & MP_SLOT_ENDING);
+		slot->flags ^= MP_SLOT_ENDING | MP_SLOT_ENDED;
 		mp_owe(channel, slot, MP_OWED_CLOSE);
 		break;
 	case MP_TOKEN_RESET:

@@ -253,7 +253,7 @@ static void transfer_of_registered_fd_leaves_it_to_the_caller(void)
 
 /* What a transfer that overflowed leaves behind (fake_corners.c), on this kernel: another reference keeps the socket
  * open, and the close ends the connection all the same. */
-static void close_of_shared_socket_ends_the_connection(void)
+static void close_of_orphaned_socket_ends_the_connection(void)
 {
 	static const int families[] = { AF_INET, AF_UNIX };
 
@@ -272,7 +272,7 @@ static void close_of_shared_socket_ends_the_connection(void)
 				rig_close(&rig);
 				return;
 			}
-			mp_handles_slot(&rig.channel->handles, link.handle)->flags |= MP_SLOT_SHARED;
+			mp_handles_slot(&rig.channel->handles, link.handle)->orphaned = 1;
 			CHECK_EQUAL(0, mp_close(rig.channel, link.handle, close_flags));
 			CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, link.handle, MP_STAGE_CLOSE).flags);
 			CHECK_EQUAL(close_flags && families[i] == AF_INET ? -ECONNRESET : 0, receive_end(link.peer));
@@ -342,7 +342,7 @@ int main(int argc, char **argv)
 		TEST(transfer_with_full_mailbox_is_busy_and_recovers),
 		TEST(transfer_to_destroyed_channel_leaks_nothing),
 		TEST(transfer_of_registered_fd_leaves_it_to_the_caller),
-		TEST(close_of_shared_socket_ends_the_connection),
+		TEST(close_of_orphaned_socket_ends_the_connection),
 		TEST(transfer_between_threads_goes_on_there),
 	};
 

@@ -47,8 +47,14 @@ static bool reset(struct mp_channel *channel, struct mp_slot *slot)
 	return true;
 }
 
-/* FIN of a socket that somebody else holds open, too. */
-static bool end_shared(struct mp_channel *channel, struct mp_slot *slot)
+/* Where the target of a transfer has the socket without knowing (transfer.c), closing it here would not end it: the
+ * connection is shut down first. A worker of the kernel does it, so the close waits for its completion. */
+static bool ends_first(const struct mp_slot *slot)
+{
+	return slot->orphaned && !(slot->flags & (MP_SLOT_GIVEN | MP_SLOT_RESET_DONE | MP_SLOT_ENDED));
+}
+
+static bool end(struct mp_channel *channel, struct mp_slot *slot)
 {
 	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_END, IORING_OP_SHUTDOWN);
 
@@ -56,6 +62,7 @@ static bool end_shared(struct mp_channel *channel, struct mp_slot *slot)
 		return false;
 	mp_batch_target(request, slot);
 	request->len = SHUT_RDWR;
+	slot->flags |= MP_SLOT_ENDING;
 	return true;
 }
 
@@ -97,16 +104,10 @@ bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
 		if (!reset(channel, slot))
 			return false;
 		slot->flags |= MP_SLOT_RESET_DONE;
-		slot->flags &= ~(uint32_t)MP_SLOT_SHARED;
-	}
-	if ((slot->flags & MP_SLOT_SHARED) && !(slot->flags & MP_SLOT_GIVEN)) {
-		if (!(slot->flags & MP_SLOT_RESET_DONE) && !end_shared(channel, slot))
-			return false;
-		/* A worker does it, and looks the descriptor up only then: the close comes after its completion. */
-		slot->flags |= MP_SLOT_RESET_DONE;
-		return true;
 	}
 	if (slot->fd >= 0 && !(slot->flags & (MP_SLOT_KEEP_FD | MP_SLOT_CLOSE_SENT))) {
+		if (ends_first(slot))
+			return (slot->flags & MP_SLOT_ENDING) || end(channel, slot);
 		if (!close_descriptor(channel, slot))
 			return false;
 		slot->flags |= MP_SLOT_CLOSE_SENT;

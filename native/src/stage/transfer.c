@@ -24,7 +24,7 @@ static uint32_t post(struct mp_channel *target, const struct mp_slot *slot, uint
 		arrival->inet = (slot->flags & MP_SLOT_INET) != 0;
 		arrival->fixed = (slot->flags & MP_SLOT_FIXED) != 0;
 		arrival->owned = (slot->flags & MP_SLOT_OWNED) != 0;
-		arrival->shared = (slot->flags & MP_SLOT_SHARED) != 0;
+		arrival->orphaned = slot->orphaned;
 		arrival->address_bytes = slot->address_bytes;
 		memcpy(arrival->address, slot->address, sizeof slot->address);
 	}
@@ -97,7 +97,7 @@ bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int
 		/* The target's table has got the descriptor, and there was no memory for the message: neither side
 		 * knows its number, so it stays there for the target's life. To end the socket it must be shut down. */
 		if (result == -EOVERFLOW && (slot->flags & MP_SLOT_FIXED))
-			slot->flags |= MP_SLOT_SHARED;
+			slot->orphaned = 1;
 		(void)take(slot->read_to, slot->read_bytes);
 		mp_event_fill(channel, event, slot, MP_STAGE_CLOSE, result, MP_EVENT_GIVEN);
 		return true;
@@ -175,9 +175,9 @@ bool mp_arrive_completed(struct mp_channel *channel, uint32_t entry, int32_t res
 	slot->kind = MP_KIND_SOCKET;
 	slot->cookie = arrival.cookie;
 	slot->fd = result;
-	slot->flags = (arrival.owned ? MP_SLOT_OWNED : 0u) | (arrival.shared ? MP_SLOT_SHARED : 0u) |
-		      (arrival.inet ? MP_SLOT_INET : 0u) |
+	slot->flags = (arrival.owned ? MP_SLOT_OWNED : 0u) | (arrival.inet ? MP_SLOT_INET : 0u) |
 		      (arrival.fixed ? MP_SLOT_FIXED | MP_SLOT_LWCOUNTED : 0u);
+	slot->orphaned = arrival.orphaned;
 	slot->address_bytes = arrival.address_bytes;
 	memcpy(slot->address, arrival.address, sizeof slot->address);
 	channel->lwsockets += arrival.fixed;

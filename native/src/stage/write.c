@@ -12,21 +12,17 @@
  * room. */
 static void spare_the_signal(const struct mp_channel *channel, struct mp_slot *slot, struct io_uring_sqe *request)
 {
-	slot->flags &= ~(uint32_t)MP_SLOT_NOSIGNAL;
-	if (!(slot->flags & MP_SLOT_PIPE))
-		return;
-	if (channel->pipes_by_workers) {
-		request->flags |= IOSQE_ASYNC;
-	} else {
+	slot->nosignal = slot->kind == MP_KIND_PIPE && !channel->pipes_by_workers;
+	if (slot->nosignal)
 		request->rw_flags = MP_RWF_NOSIGNAL;
-		slot->flags |= MP_SLOT_NOSIGNAL;
-	}
+	else if (slot->kind == MP_KIND_PIPE)
+		request->flags |= IOSQE_ASYNC;
 }
 
 /* What is owed for a write that is to be made. */
 static uint32_t next_step(const struct mp_channel *channel, const struct mp_slot *slot)
 {
-	return (slot->flags & MP_SLOT_PIPE) && channel->pipes_by_workers ? MP_OWED_POLL_WRITE : MP_OWED_WRITE;
+	return slot->kind == MP_KIND_PIPE && channel->pipes_by_workers ? MP_OWED_POLL_WRITE : MP_OWED_WRITE;
 }
 
 /* A sendmsg carries its vectors through a struct msghdr, which the kernel copies when it takes the request. */
@@ -173,7 +169,7 @@ bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_
 			mp_owe(channel, slot, next_step(channel, slot));
 			return false;
 		}
-	} else if (result == -EOPNOTSUPP && (slot->flags & MP_SLOT_NOSIGNAL)) {
+	} else if (result == -EOPNOTSUPP && slot->nosignal) {
 		channel->pipes_by_workers = true;
 		if (!closing) {
 			mp_owe(channel, slot, MP_OWED_POLL_WRITE);
