@@ -165,7 +165,7 @@ void rpc_megapipe_run(struct rpc_thread *thread)
 			 (config->leased ? 0 : (uint32_t)MP_CONFIG_NO_LEASE),
 		.max_handles = HANDLES,
 		.batch_threshold = config->batch_threshold,
-		.cpu = (int32_t)thread->cpu,
+		.cpu_plus_one = thread->cpu + 1,
 	};
 
 	if (!config->leased)

@@ -352,7 +352,7 @@ static void open_channel(struct server *server)
 		.max_handles = HANDLES,
 		.buffer_count = options->buffers,
 		.batch_threshold = options->batch,
-		.cpu = server->cpu,
+		.cpu_plus_one = (uint32_t)(server->cpu + 1),
 	};
 
 	if (server->cpu >= 0) {
@@ -471,12 +471,20 @@ static bool one_of(const char *option, const char *text, const char *yes, const 
 	return strcmp(text, yes) == 0;
 }
 
+_Noreturn static void show_usage(FILE *to, int status)
+{
+	fputs("usage: mp-http PORT [--channels N] [--lwsocket on|off] [--batch N] [--read leased|plain]\n"
+	      "               [--single-thread on|off] [--buffers N (a power of two)]\n",
+	      to);
+	exit(status);
+}
+
 static void parse_options(struct options *options, int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "channels", 1, NULL, 'c' }, { "lwsocket", 1, NULL, 'l' },	 { "batch", 1, NULL, 'b' },
 		{ "read", 1, NULL, 'r' },     { "single-thread", 1, NULL, 's' }, { "buffers", 1, NULL, 'n' },
-		{ NULL, 0, NULL, 0 },
+		{ "help", 0, NULL, 'h' },     { NULL, 0, NULL, 0 },
 	};
 
 	for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -493,14 +501,10 @@ static void parse_options(struct options *options, int argc, char **argv)
 		else if (option == 'n')
 			options->buffers = number("--buffers", optarg, 1, 32768);
 		else
-			optind = argc + 1;
+			show_usage(option == 'h' ? stdout : stderr, option == 'h' ? 0 : 2);
 	}
-	if (optind != argc - 1) {
-		fputs("usage: mp-http PORT [--channels N] [--lwsocket on|off] [--batch N] [--read leased|plain]\n"
-		      "               [--single-thread on|off] [--buffers N (a power of two)]\n",
-		      stderr);
-		exit(2);
-	}
+	if (optind != argc - 1)
+		show_usage(stderr, 2);
 	options->port = (uint16_t)number("the port", argv[optind], 1, 65535);
 }
 

@@ -28,7 +28,7 @@ extern "C" {
 #define MP_API __attribute__((visibility("default")))
 
 /* Raised when a struct or the meaning of a value here changes; mp_abi_version() tells what the library has. */
-#define MP_ABI_VERSION 1u
+#define MP_ABI_VERSION 2u
 
 /* The channel: one ring, its handle table, its receive buffers (paper §3.1). */
 struct mp_channel;
@@ -87,16 +87,19 @@ enum {
 	MP_CONFIG_NO_LEASE = 1u << 3,
 };
 
-/* What a channel is made of. Zero means the default. 40 bytes. */
+/* What a channel is made of. Zero means the default. 40 bytes.
+ *
+ * `size` lets callers and library be of different age: fields that a smaller struct does not have count as zero, and
+ * a larger one is taken where everything that this library does not know is zero; otherwise mp_create gives -E2BIG. */
 struct mp_config {
-	uint32_t size;            /* sizeof(struct mp_config), for older callers; required */
+	uint32_t size;            /* sizeof(struct mp_config) of the caller; required */
 	uint32_t flags;           /* MP_CONFIG_* */
 	uint32_t queue_entries;   /* requests the queue holds before it flushes by itself; default 256, at most 4096 */
 	uint32_t max_handles;     /* listeners, sockets and fds at a time; default 16384, at most 1048576 */
 	uint32_t buffer_count;    /* receive buffers, a power of two; default 256, at most 32768 */
 	uint32_t buffer_bytes;    /* bytes of each; default 4096, at most 1 MiB */
 	uint32_t batch_threshold; /* requests that flush by themselves; default 32; 1 turns batching off */
-	int32_t cpu;              /* the CPU this channel stands for (listener masks and steering); -1: none */
+	uint32_t cpu_plus_one;    /* 1 + the CPU this channel stands for (listener masks and steering); 0: none */
 	uint32_t max_lwsockets;   /* lightweight sockets at a time; default, upper limit: max_handles, RLIMIT_NOFILE */
 	uint32_t reserved;        /* 0 */
 };
@@ -139,15 +142,17 @@ enum {
 
 /* mp_probe's answer. */
 struct mp_features {
-	uint32_t size;      /* sizeof(struct mp_features); set by the caller */
+	uint32_t size;      /* sizeof(struct mp_features) of the caller; what it has no room for is left out */
 	uint32_t available; /* bit per MP_FEATURE_* */
 	char reason[MP_FEATURE_COUNT][MP_REASON_BYTES]; /* why not, and what to do; empty when available */
 };
 
-/* A distinct error of mp_create and mp_probe: this kernel is older than the floor (Linux 6.1). */
+/* Distinct errors of mp_create and mp_probe. This kernel is older than the floor (Linux 6.1). */
 #define MP_ERROR_TOO_OLD (-10001)
 /* io_uring is denied to this process: seccomp, a security module, or kernel.io_uring_disabled. */
 #define MP_ERROR_DENIED (-10002)
+/* No memory, and RLIMIT_MEMLOCK, which counts the rings of all the user's processes, may be what is used up. */
+#define MP_ERROR_LOCKED_MEMORY (-10003)
 
 /* The library's MP_ABI_VERSION. Any thread. */
 MP_API uint32_t mp_abi_version(void);
@@ -159,12 +164,12 @@ MP_API const char *mp_error_text(int32_t error);
 MP_API const char *mp_feature_name(uint32_t feature);
 
 /* Tries every mechanism once, with the flags that channels use, and fills `features`. Takes about a millisecond.
- * 0, MP_ERROR_TOO_OLD, MP_ERROR_DENIED or another -errno; the same as the reason of MP_FEATURE_RING. Any thread. */
+ * 0, MP_ERROR_* or -errno, the same as the reason of MP_FEATURE_RING; -EINVAL for an impossible size. Any thread. */
 MP_API int32_t mp_probe(struct mp_features *features);
 
 /* Creates a channel (paper: mp_create). `config` may be NULL for the defaults. *channel is NULL on error.
- * -EINVAL for a value out of range, -ENOMEM, -EMFILE, or mp_probe's errors. Memory is touched by the calling
- * thread first: create a channel on the CPU that will run it. */
+ * -EINVAL for a value out of range, -E2BIG (see struct mp_config), -ENOMEM, -EMFILE, or mp_probe's errors. Memory is
+ * touched by the calling thread first: create a channel on the CPU that will run it. */
 MP_API int32_t mp_create(const struct mp_config *config, struct mp_channel **channel);
 
 /* Closes every handle (without events), waits until the kernel has given all memory back, frees the channel.
@@ -258,7 +263,7 @@ enum {
 MP_API int32_t mp_disconnect(struct mp_channel *channel, mp_handle handle, uint32_t how);
 
 enum {
-	/* Reset the connection: the peer sees RST, unsent bytes are dropped. */
+	/* Reset the connection: the peer sees RST, unsent bytes are dropped. Nothing to a listener. */
 	MP_CLOSE_ABORT = 1u << 0,
 };
 
@@ -283,7 +288,9 @@ MP_API int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, vo
  * MP_EVENT_TRANSFERRED and `cookie`. Here: a CLOSE event with MP_EVENT_RETIRED | MP_EVENT_GIVEN, or a negative result
  * with MP_EVENT_GIVEN alone when the target could not take it (the handle stays). The target must outlive the event;
  * until then the handle takes no request (-EBUSY). A target whose handle table is full closes the connection and gets
- * an ACCEPT event with -ENFILE. 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
+ * an ACCEPT event with -ENFILE. A registered fd stays the caller's on the target too, and is not closed there by
+ * mp_unregister or for want of a handle.
+ * 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
 MP_API int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_channel *target, uint64_t cookie);
 
 /* Gives the collected requests to the kernel now, without waiting. The number given, or -errno. */

@@ -65,7 +65,8 @@ void mp_batch_target(struct io_uring_sqe *request, const struct mp_slot *slot)
 
 bool mp_batch_cancel(struct mp_channel *channel, struct mp_slot *slot, uint64_t token)
 {
-	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_CANCEL, IORING_OP_ASYNC_CANCEL);
+	struct io_uring_sqe *request =
+		mp_batch_request(channel, slot, mp_cancel_op(mp_token_op(token)), IORING_OP_ASYNC_CANCEL);
 
 	if (!request)
 		return false;

@@ -3,10 +3,10 @@
 #include "channel.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "floor.h"
 #include "os.h"
 
 #define DEFAULT_QUEUE_ENTRIES 256u
@@ -19,6 +19,9 @@
 #define MAX_BUFFER_COUNT (1u << 15)
 #define MAX_BUFFER_BYTES (1u << 20)
 
+#define MAX_CPU_PLUS_ONE (1u << 16) /* beyond any system; a negative number is none */
+#define LEAST_CONFIG_BYTES 8u /* size and flags */
+#define MOST_CONFIG_BYTES 4096u /* a larger size is a mistake, not a newer caller */
 #define MAX_ERRNO 4095 /* the kernel's */
 
 #define ALL_FLAGS \
@@ -32,23 +35,35 @@
 #define DESTROY_ROUNDS 500
 #define DESTROY_ROUND_NS 10000000
 
-/* Tries of a wake-up before it is given up for lost: seconds, while memory is short. */
-#define WAKE_ATTEMPTS 1000000u
-
 uint32_t mp_abi_version(void)
 {
 	return MP_ABI_VERSION;
 }
 
+/* A struct of another age: what is missing is zero, what is unknown must be. */
+static int32_t copy_config(const struct mp_config *given, struct mp_config *config)
+{
+	uint32_t size = given->size;
+
+	if (size < LEAST_CONFIG_BYTES || size % sizeof(uint32_t))
+		return -EINVAL;
+	if (size > MOST_CONFIG_BYTES)
+		return -E2BIG;
+	for (uint32_t i = sizeof *config; i < size; i++)
+		if (((const uint8_t *)given)[i])
+			return -E2BIG;
+	memcpy(config, given, size < sizeof *config ? size : sizeof *config);
+	return 0;
+}
+
 static int32_t resolve(const struct mp_config *given, struct mp_config *config)
 {
+	int32_t error;
+
 	memset(config, 0, sizeof *config);
-	config->cpu = -1;
-	if (given) {
-		if (given->size != sizeof *config)
-			return -EINVAL;
-		*config = *given;
-	}
+	error = given ? copy_config(given, config) : 0;
+	if (error)
+		return error;
 	if (!config->queue_entries)
 		config->queue_entries = DEFAULT_QUEUE_ENTRIES;
 	if (!config->max_handles)
@@ -66,24 +81,10 @@ static int32_t resolve(const struct mp_config *given, struct mp_config *config)
 		config->max_lwsockets = mp_os_fd_limit();
 	if (config->queue_entries > MAX_QUEUE_ENTRIES || config->max_handles > MAX_HANDLES ||
 	    config->buffer_count > MAX_BUFFER_COUNT || (config->buffer_count & (config->buffer_count - 1)) ||
-	    config->buffer_bytes > MAX_BUFFER_BYTES || config->reserved || (config->flags & ~ALL_FLAGS))
+	    config->buffer_bytes > MAX_BUFFER_BYTES || config->cpu_plus_one > MAX_CPU_PLUS_ONE || config->reserved ||
+	    (config->flags & ~ALL_FLAGS))
 		return -EINVAL;
 	return 0;
-}
-
-/* A kernel without one of the mechanisms answers EINVAL, one that denies io_uring EPERM: see probe.c for the text. */
-static int32_t floor_error(int32_t error)
-{
-	switch (error) {
-	case -ENOSYS:
-	case -EINVAL:
-		return MP_ERROR_TOO_OLD;
-	case -EPERM:
-	case -EACCES:
-		return MP_ERROR_DENIED;
-	default:
-		return error;
-	}
 }
 
 int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
@@ -100,7 +101,7 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	if (!channel)
 		return -ENOMEM;
 	channel->flags = config.flags;
-	channel->cpu = config.cpu;
+	channel->cpu = (int32_t)config.cpu_plus_one - 1;
 	channel->batch_threshold = config.batch_threshold;
 	channel->max_lwsockets = config.max_lwsockets;
 	channel->owed_head = MP_NO_SLOT;
@@ -112,7 +113,7 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	ring.entries = config.queue_entries;
 	ring.cq_entries = config.queue_entries * CQ_FACTOR;
 	ring.single_thread = (config.flags & MP_CONFIG_SINGLE_THREAD) != 0;
-	error = floor_error(mp_ring_open(&channel->ring, &ring));
+	error = mp_floor_error(mp_ring_open(&channel->ring, &ring), true);
 	if (error)
 		goto free_channel;
 	error = mp_handles_open(&channel->handles, config.max_handles);
@@ -123,20 +124,25 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 		if (error)
 			goto close_handles;
 		mp_buffers_publish(&channel->buffers);
-		error = floor_error(mp_ring_register_buffers(&channel->ring, channel->buffers.ring,
-							     config.buffer_count));
+		error = mp_floor_error(mp_ring_register_buffers(&channel->ring, channel->buffers.ring,
+								config.buffer_count), false);
 		if (error)
 			goto close_buffers;
 	}
+	/* A filter may deny this call alone. */
+	error = mp_floor_error(mp_ring_check(&channel->ring), false);
+	if (error)
+		goto close_buffers;
 	channel->files_registered = mp_ring_register_files(&channel->ring, config.max_lwsockets) == 0;
-	channel->direct_wake = !(config.flags & MP_CONFIG_WAKE_EVENTFD) &&
-			       mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)) == 0;
-	if (!channel->direct_wake) {
-		channel->wake_fd = mp_os_eventfd();
-		if (channel->wake_fd < 0) {
-			error = channel->wake_fd;
-			goto close_buffers;
-		}
+	atomic_store_explicit(&channel->direct_wake,
+			      !(config.flags & MP_CONFIG_WAKE_EVENTFD) &&
+				      mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)) == 0,
+			      memory_order_relaxed);
+	/* Always: the system call that posts may be denied later, and a sleep needs its poll before that. */
+	channel->wake_fd = mp_os_eventfd();
+	if (channel->wake_fd < 0) {
+		error = channel->wake_fd;
+		goto close_buffers;
 	}
 	*result = channel;
 	return 0;
@@ -194,22 +200,33 @@ void mp_destroy(struct mp_channel *channel)
 	free(channel);
 }
 
+/* Posts to the ring where the kernel can. false: the eventfd has to do it. */
+static bool post_wake(struct mp_channel *channel)
+{
+	int32_t error;
+
+	if (!atomic_load_explicit(&channel->direct_wake, memory_order_relaxed))
+		return false;
+	error = mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0));
+	/* Too little memory is over soon; what a filter denies stays denied. */
+	if (error && error != -ENOMEM && error != -EAGAIN && error != -EOVERFLOW)
+		atomic_store_explicit(&channel->direct_wake, false, memory_order_relaxed);
+	return !error;
+}
+
 void mp_wake(struct mp_channel *channel)
 {
+	uint32_t asked = MP_WAKE_ASKED;
+
 	/* Pairs with dispatch: whoever finds the carrier asleep makes the one system call of this sleep. */
 	if (atomic_exchange_explicit(&channel->wake_state, MP_WAKE_ASKED, memory_order_seq_cst) != MP_SLEEPING)
 		return;
 	atomic_fetch_add_explicit(&channel->wakes, 1, memory_order_relaxed);
-	if (!channel->direct_wake) {
-		(void)mp_os_notify(channel->wake_fd);
+	if (post_wake(channel) || !mp_os_notify(channel->wake_fd))
 		return;
-	}
-	/* Fails only while the kernel is out of memory. A lost wake-up would be a carrier that sleeps for ever. */
-	for (uint32_t attempt = 0; attempt < WAKE_ATTEMPTS; attempt++) {
-		if (!mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)))
-			return;
-		(void)sched_yield();
-	}
+	/* This thread can wake nobody: the next waker finds the carrier asleep, too, unless it woke by itself. */
+	(void)atomic_compare_exchange_strong_explicit(&channel->wake_state, &asked, MP_SLEEPING, memory_order_seq_cst,
+						      memory_order_seq_cst);
 }
 
 void mp_read_counters(const struct mp_channel *channel, struct mp_counters *counters)
@@ -226,6 +243,9 @@ const char *mp_error_text(int32_t error)
 {
 	if (error == MP_ERROR_TOO_OLD)
 		return "the kernel lacks an io_uring mechanism that MegaPipe needs (Linux 6.1 or later)";
+	if (error == MP_ERROR_LOCKED_MEMORY)
+		return "no memory for the ring or its buffers: RLIMIT_MEMLOCK, which counts all processes of the user, "
+		       "may be used up (ulimit -l, LimitMEMLOCK=), or the container's memory limit";
 	if (error == MP_ERROR_DENIED)
 		return "io_uring is denied to this process (seccomp profile, security module or "
 		       "kernel.io_uring_disabled)";

@@ -27,6 +27,8 @@ struct mp_arrival {
 	uint8_t refused; /* no handle was free, and no room to close the descriptor at once */
 	uint8_t inet;
 	uint8_t fixed;
+	uint8_t owned;  /* false: a caller's registered fd, which stays open after mp_unregister */
+	uint8_t orphaned;
 	uint8_t address_bytes;
 	uint8_t address[MP_ADDRESS_BYTES];
 };
@@ -55,12 +57,13 @@ struct mp_channel {
 	struct mp_buffers buffers;
 	uint32_t batch_threshold;
 	uint32_t flags;
-	int32_t cpu;
+	int32_t cpu; /* -1: none */
 	uint32_t max_lwsockets;
 	uint32_t lwsockets; /* in use or reserved for an outstanding accept */
 	bool files_registered;
-	bool direct_wake;
+	_Atomic bool direct_wake; /* post to the ring; cleared by a waker that is denied it, orders nothing */
 	bool reads_limited; /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
+	bool pipes_by_workers; /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
 	_Atomic bool inside; /* a carrier is in a call: catches a second one, orders nothing */
 	uint32_t owed_head; /* slots with something owed, oldest first */
 	uint32_t owed_tail;
@@ -164,6 +167,12 @@ bool mp_read_hungry(const struct mp_channel *channel);
 bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
+
+/* stage/cancel.c */
+/* The operation of the cancel of `op`. */
+uint32_t mp_cancel_op(uint32_t op);
+/* Takes a cancel's answer: one that did not find what it should cancel is made again. */
+void mp_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result);
 
 /* stage/close.c */
 int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_t flags);

@@ -99,14 +99,26 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		if (completion->res >= 0)
 			mp_os_close(completion->res);
 		break;
-	case MP_TOKEN_CANCEL:
+	case MP_TOKEN_CANCEL_READ:
+	case MP_TOKEN_CANCEL_WRITE:
+	case MP_TOKEN_CANCEL_CONNECT:
+		mp_cancel_completed(channel, slot, op, completion->res);
+		break;
+	case MP_TOKEN_END:
+		MP_ASSERT(slot->flags & MP_SLOT_ENDING);
+		slot->flags ^= MP_SLOT_ENDING | MP_SLOT_ENDED;
+		mp_owe(channel, slot, MP_OWED_CLOSE);
+		break;
 	case MP_TOKEN_RESET:
 	case MP_TOKEN_CLOSE:
 	case MP_TOKEN_NAME:
 		break;
 	default:
 		MP_ASSERT(op >= MP_TOKEN_ACCEPT);
-		written = mp_accept_completed(channel, slot, op, completion->res, event);
+		if (op >= MP_TOKEN_CANCEL_ACCEPT)
+			mp_cancel_completed(channel, slot, op, completion->res);
+		else
+			written = mp_accept_completed(channel, slot, op, completion->res, event);
 		break;
 	}
 	if (slot->state == MP_SLOT_CLOSING && mp_close_finished(slot)) {
@@ -139,12 +151,12 @@ static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32
 	return count;
 }
 
-/* Arms the eventfd that mp_wake writes to, where the kernel cannot be told directly. false: no room for it. */
+/* Arms the eventfd that mp_wake writes to where it cannot post to the ring. false: no room for it. */
 static bool arm_wake(struct mp_channel *channel)
 {
 	struct io_uring_sqe *request;
 
-	if (channel->wake_armed || channel->wake_fd < 0)
+	if (channel->wake_armed)
 		return true;
 	request = mp_batch_own(channel, mp_token(MP_TOKEN_WAKE, 0, 0), IORING_OP_POLL_ADD);
 	if (!request)

@@ -15,7 +15,7 @@
 struct mp_accepts;
 
 enum mp_slot_state { MP_SLOT_FREE, MP_SLOT_RESERVED, MP_SLOT_OPEN, MP_SLOT_CLOSING };
-enum mp_slot_kind { MP_KIND_FILE, MP_KIND_SOCKET, MP_KIND_LISTENER };
+enum mp_slot_kind { MP_KIND_FILE, MP_KIND_PIPE, MP_KIND_SOCKET, MP_KIND_LISTENER };
 
 /* What a leased or single read is doing. STARVED: wanted, but no buffer was free, so nothing is in the kernel. */
 enum mp_read_state { MP_READ_IDLE, MP_READ_ONCE, MP_READ_LEASED, MP_READ_STARVED };
@@ -57,6 +57,8 @@ enum {
 	MP_SLOT_POLLING_WRITE = 1u << 17,
 	MP_SLOT_LIMITED = 1u << 18, /* the leased read in the kernel has a limit */
 	MP_SLOT_INSTALLING = 1u << 19, /* mp_to_fd gave up on an install that is still to complete */
+	MP_SLOT_ENDING = 1u << 21,     /* closing: the shutdown before the close is in flight */
+	MP_SLOT_ENDED = 1u << 22,      /* ... and has completed */
 };
 
 #define MP_ADDRESS_BYTES 28u /* sizeof(struct sockaddr_in6): what a slot keeps of a peer's address */
@@ -78,6 +80,8 @@ struct mp_slot {
 	uint8_t address_bytes;
 	uint8_t address[MP_ADDRESS_BYTES];
 	uint8_t shutdowns; /* mp_disconnect requests in flight */
+	uint8_t nosignal;  /* the write in the kernel was asked to bring no SIGPIPE */
+	uint8_t orphaned;  /* a fixed-file table holds the socket where nobody can close it: see transfer.c */
 	uint16_t vector_count; /* 0: a plain write */
 	uint32_t write_bytes;  /* asked for */
 	uint32_t write_done;   /* already with the kernel */

@@ -34,7 +34,10 @@ static mp_handle register_fd(struct mp_channel *channel, int32_t fd, bool owned,
 	}
 	slot = &channel->handles.slots[index];
 	slot->state = MP_SLOT_OPEN;
-	slot->kind = what->listening ? MP_KIND_LISTENER : what->socket ? MP_KIND_SOCKET : MP_KIND_FILE;
+	slot->kind = what->listening ? MP_KIND_LISTENER :
+		     what->socket    ? MP_KIND_SOCKET :
+		     what->pipe	     ? MP_KIND_PIPE :
+				       MP_KIND_FILE;
 	slot->cookie = cookie;
 	slot->fd = fd;
 	slot->flags = (owned ? MP_SLOT_OWNED : 0u) | (what->inet && what->stream ? MP_SLOT_INET : 0u);

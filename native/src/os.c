@@ -33,6 +33,7 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
 	memset(what, 0, sizeof *what);
 	if (fstat(fd, &status))
 		return -errno;
+	what->pipe = S_ISFIFO(status.st_mode);
 	if (!S_ISSOCK(status.st_mode))
 		return 0;
 	what->socket = true;

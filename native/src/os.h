@@ -7,6 +7,7 @@
 
 struct mp_os_fd {
 	bool socket;
+	bool pipe;      /* or FIFO: a write may bring SIGPIPE */
 	bool stream;    /* SOCK_STREAM */
 	bool listening;
 	bool inet;      /* AF_INET or AF_INET6 */

@@ -2,22 +2,25 @@
  * numbers appear only in the texts: distributions backport, sandboxes forbid. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "buffers.h"
+#include "floor.h"
 #include "megapipe.h"
+#include "os.h"
 #include "ring.h"
 
 #define PROBE_ENTRIES 8u
 #define PROBE_BUFFERS 4u
 #define PROBE_BUFFER_BYTES 64u
 #define PROBE_WAIT_NS 1000000000
-#define PROBE_TOKEN 1u
+#define LEAST_FEATURES_BYTES 8u /* size and available */
+#define MOST_FEATURES_BYTES 65536u
 
 static const char *const names[MP_FEATURE_COUNT] = {
 	"ring",	      "leased_read", "lwsocket",    "transfer",	   "single_thread",
@@ -45,98 +48,149 @@ static void allow(struct mp_features *features, uint32_t feature)
 	features->reason[feature][0] = '\0';
 }
 
-/* kernel.io_uring_disabled: 0, 1, 2, or -1 where the kernel has no such setting. */
-static int32_t disabled_setting(void)
+/* Why one of the three system calls fails though the kernel may have it. */
+static void explain_call(struct mp_features *features, const char *call, int32_t error)
 {
-	char text[8] = "";
-	int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
-	ssize_t got;
-
-	if (fd < 0)
-		return -1;
-	got = read(fd, text, sizeof text - 1);
-	close(fd);
-	return got > 0 && text[0] >= '0' && text[0] <= '2' ? text[0] - '0' : -1;
+	if (error == -ENOSYS)
+		refuse(features, MP_FEATURE_RING,
+		       "%s is hidden by a seccomp profile, which answers that the kernel has no such call. Allow "
+		       "io_uring_setup, _enter and _register.", call);
+	else if (error == -EPERM || error == -EACCES)
+		refuse(features, MP_FEATURE_RING,
+		       "%s was refused: a seccomp profile or security module denies it. Allow io_uring_setup, _enter "
+		       "and _register.", call);
+	else if (error == -ENOMEM && mp_floor_locked_kib() >= 0)
+		refuse(features, MP_FEATURE_RING,
+		       "%s failed: no memory. RLIMIT_MEMLOCK (%lld KiB, shared by all processes of the user) may be "
+		       "used up: raise it (ulimit -l, LimitMEMLOCK=).", call, (long long)mp_floor_locked_kib());
+	else
+		refuse(features, MP_FEATURE_RING, "%s failed: %s.", call, mp_error_text(error));
 }
 
 static int32_t explain_ring(struct mp_features *features, int32_t error)
 {
-	int32_t setting = disabled_setting();
+	int32_t setting = mp_floor_disabled();
 
-	switch (error) {
-	case -EPERM:
-	case -EACCES:
-		if (setting > 0)
-			refuse(features, MP_FEATURE_RING,
-			       "io_uring_setup was refused: kernel.io_uring_disabled is %d. Set it to 0%s.", setting,
-			       setting == 1 ? ", or run with the group in kernel.io_uring_group" : "");
-		else
-			refuse(features, MP_FEATURE_RING,
-			       "io_uring_setup was refused: a seccomp profile or security module denies it. Allow "
-			       "io_uring_setup, _enter and _register.");
-		return MP_ERROR_DENIED;
-	case -ENOSYS:
+	if ((error == -EPERM || error == -EACCES) && setting > 0)
+		refuse(features, MP_FEATURE_RING,
+		       "io_uring_setup was refused: kernel.io_uring_disabled is %d. Set it to 0%s.", setting,
+		       setting == 1 ? ", or run with the group in kernel.io_uring_group" : "");
+	else if (error == -EINVAL)
+		refuse(features, MP_FEATURE_RING,
+		       "io_uring lacks COOP_TASKRUN or EXT_ARG: Linux 6.1 or later is needed.");
+	else if (error == -ENOSYS && mp_floor_hidden() == MP_NOT_HIDDEN)
 		refuse(features, MP_FEATURE_RING,
 		       "io_uring_setup is not there: the kernel was built without io_uring or a sandbox hides it. "
 		       "Linux 6.1 or later is needed.");
-		return MP_ERROR_TOO_OLD;
-	case -EINVAL:
+	else if (error == -ENOSYS && mp_floor_hidden() == MP_PERHAPS_HIDDEN)
 		refuse(features, MP_FEATURE_RING,
-		       "io_uring lacks COOP_TASKRUN or EXT_ARG: Linux 6.1 or later is needed.");
-		return MP_ERROR_TOO_OLD;
-	default:
-		refuse(features, MP_FEATURE_RING, "io_uring_setup failed: %s.", mp_error_text(error));
-		return error;
+		       "io_uring_setup is not there: a seccomp profile hides it (allow io_uring_setup, _enter and "
+		       "_register), or the kernel was built without io_uring.");
+	else
+		explain_call(features, "io_uring_setup", error);
+	return mp_floor_error(error, true);
+}
+
+/* Each request has a token of its own: an answer that comes too late is not taken for the next one's. */
+static uint64_t new_token(uint8_t opcode)
+{
+	static _Atomic uint32_t last;
+
+	return (uint64_t)atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) << 8 | opcode;
+}
+
+/* An answer that nobody waits for any more. */
+static void drop_late(const struct io_uring_cqe *completion)
+{
+	if ((uint8_t)completion->user_data == MP_OP_FIXED_FD_INSTALL && completion->res >= 0)
+		mp_os_close(completion->res);
+}
+
+/* Takes completions until that with `token`, whose result and flags it gives. -ETIME if it does not come. */
+static int32_t await(struct mp_ring *ring, uint64_t token, uint32_t *flags)
+{
+	for (uint32_t round = 0; round < PROBE_ENTRIES; round++) {
+		struct io_uring_cqe *completion;
+		int32_t result;
+
+		while ((completion = mp_ring_peek(ring, 0))) {
+			bool found = completion->user_data == token;
+
+			result = completion->res;
+			if (found && flags)
+				*flags = completion->flags;
+			if (!found)
+				drop_late(completion);
+			mp_ring_seen(ring, 1);
+			if (found)
+				return result;
+		}
+		result = mp_ring_wait(ring, PROBE_WAIT_NS);
+		if (result < 0)
+			return result;
 	}
+	return -ETIME;
 }
 
 /* One request, its completion awaited. The completion's flags when `flags` is not NULL. -ETIME if none came. */
 static int32_t try_request(struct mp_ring *ring, const struct io_uring_sqe *request, uint32_t *flags)
 {
 	struct io_uring_sqe *entry = mp_ring_next(ring);
-	struct io_uring_cqe *completion;
+	uint64_t token = new_token(request->opcode);
 	int32_t result;
 
 	if (!entry)
 		return -EBUSY;
 	*entry = *request;
-	entry->user_data = PROBE_TOKEN;
+	entry->user_data = token;
 	result = mp_ring_enter(ring, 1, PROBE_WAIT_NS);
-	if (result < 0)
-		return result;
-	completion = mp_ring_peek(ring, 0);
-	if (!completion)
-		return -ETIME;
-	result = completion->res;
-	if (flags)
-		*flags = completion->flags;
-	mp_ring_seen(ring, 1);
-	return result;
+	return result < 0 ? result : await(ring, token, flags);
 }
 
-static void probe_leased_read(struct mp_features *features, struct mp_ring *ring, struct mp_buffers *buffers,
-			      int pair[2])
+/* Whether the read may still be armed. `registered` is what the kernel said of the buffers. */
+static bool probe_leased_read(struct mp_features *features, struct mp_ring *ring, struct mp_buffers *buffers,
+			      int32_t registered, int pair[2])
 {
 	struct io_uring_sqe request = { .opcode = IORING_OP_RECV, .fd = pair[0], .ioprio = IORING_RECV_MULTISHOT,
 					.flags = IOSQE_BUFFER_SELECT };
 	uint32_t flags = 0;
 	int32_t result;
 
-	result = mp_ring_register_buffers(ring, buffers->ring, PROBE_BUFFERS);
-	if (result < 0) {
+	if (registered < 0) {
 		refuse(features, MP_FEATURE_LEASED_READ, "provided-buffer rings: %s. Linux 6.0 brings them.",
-		       mp_error_text(result));
-		return;
+		       mp_error_text(registered));
+		return false;
 	}
 	mp_buffers_publish(buffers);
 	if (write(pair[1], "x", 1) != 1)
-		return;
+		return false;
 	result = try_request(ring, &request, &flags);
 	if (result == 1 && (flags & IORING_CQE_F_BUFFER))
 		allow(features, MP_FEATURE_LEASED_READ);
 	else
 		refuse(features, MP_FEATURE_LEASED_READ, "multishot receive: %s. Linux 6.0 brings it.",
 		       mp_error_text(result));
+	return result == -ETIME || (flags & IORING_CQE_F_MORE);
+}
+
+/* The peer's end of stream ends the read. false: it did not, and the kernel may still write to the buffers. */
+static bool end_leased_read(struct mp_ring *ring)
+{
+	for (uint32_t round = 0; round < PROBE_ENTRIES; round++) {
+		struct io_uring_cqe *completion;
+
+		while ((completion = mp_ring_peek(ring, 0))) {
+			bool last = (uint8_t)completion->user_data == IORING_OP_RECV &&
+				    !(completion->flags & IORING_CQE_F_MORE);
+
+			mp_ring_seen(ring, 1);
+			if (last)
+				return true;
+		}
+		if (mp_ring_wait(ring, PROBE_WAIT_NS) < 0)
+			return false;
+	}
+	return false;
 }
 
 static int32_t make_lwsocket(struct mp_ring *ring)
@@ -168,7 +222,7 @@ static void probe_fd_install(struct mp_features *features, struct mp_ring *ring,
 	int32_t result = index < 0 ? index : try_request(ring, &request, NULL);
 
 	if (result >= 0) {
-		close(result);
+		mp_os_close(result);
 		allow(features, MP_FEATURE_FD_INSTALL);
 	} else {
 		refuse(features, MP_FEATURE_FD_INSTALL,
@@ -203,7 +257,7 @@ static void probe_transfer(struct mp_features *features, struct mp_ring *ring, i
 
 static void probe_socket_name(struct mp_features *features, struct mp_ring *ring, int32_t index)
 {
-	struct sockaddr_storage name;
+	struct sockaddr_storage name = { .ss_family = AF_UNSPEC };
 	int32_t bytes = sizeof name;
 	struct io_uring_sqe request = { .opcode = IORING_OP_URING_CMD, .fd = index, .flags = IOSQE_FIXED_FILE,
 					.off = MP_SOCKET_OP_GETSOCKNAME, .addr = (uint64_t)(uintptr_t)&name,
@@ -236,16 +290,14 @@ static void probe_single_thread(struct mp_features *features)
 
 static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring)
 {
-	int32_t error = mp_ring_post(ring, PROBE_TOKEN);
+	int32_t error = mp_ring_post(ring, new_token(IORING_OP_MSG_RING));
 
 	if (error < 0) {
 		refuse(features, MP_FEATURE_DIRECT_WAKE,
 		       "posting to a ring without a ring: %s. Linux 6.13 brings it; an eventfd wakes instead.",
 		       mp_error_text(error));
 	} else {
-		allow(features, MP_FEATURE_DIRECT_WAKE);
-		if (mp_ring_peek(ring, 0))
-			mp_ring_seen(ring, 1);
+		allow(features, MP_FEATURE_DIRECT_WAKE); /* its completion is dropped by whoever comes next */
 	}
 	if (ring->features & IORING_FEAT_NO_IOWAIT)
 		allow(features, MP_FEATURE_NO_IOWAIT);
@@ -253,17 +305,44 @@ static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring)
 		refuse(features, MP_FEATURE_NO_IOWAIT, "a sleeping channel shows as iowait. Linux 6.15 ends that.");
 }
 
+/* The two system calls that a filter may deny where it allows io_uring_setup, and the memory that they may want. */
+static int32_t check_calls(struct mp_features *features, struct mp_ring *ring, struct mp_buffers *buffers,
+			   int32_t *registered)
+{
+	int32_t error = mp_ring_check(ring);
+	const char *call = "io_uring_enter";
+
+	*registered = mp_ring_register_buffers(ring, buffers->ring, PROBE_BUFFERS);
+	if (!error) {
+		call = "io_uring_register";
+		error = *registered < 0 ? *registered : 0;
+	}
+	if (!error || (mp_floor_error(error, false) == MP_ERROR_TOO_OLD))
+		return 0; /* what is missing is found below */
+	explain_call(features, call, error);
+	return mp_floor_error(error, false);
+}
+
 static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 {
 	struct mp_buffers buffers;
-	int32_t index;
+	int32_t index, registered, error;
+	bool armed;
 	int pair[2];
 
 	if (mp_buffers_open(&buffers, PROBE_BUFFERS, PROBE_BUFFER_BYTES))
 		return -ENOMEM;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+	error = check_calls(features, ring, &buffers, &registered);
+	if (error) {
+		mp_ring_close(ring);
 		mp_buffers_close(&buffers);
-		return -errno;
+		return error;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+		error = -errno;
+		mp_ring_close(ring);
+		mp_buffers_close(&buffers);
+		return error;
 	}
 	/* The leased read stays armed, so it goes last but one; the ring is closed before its memory is freed. */
 	probe_ring_flags(features, ring);
@@ -272,25 +351,22 @@ static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 	probe_fd_install(features, ring, index);
 	probe_socket_name(features, ring, index);
 	probe_transfer(features, ring, index);
-	probe_leased_read(features, ring, &buffers, pair);
-	/* End of stream ends the multishot receive, so that nothing can write to the buffers any more. */
+	armed = probe_leased_read(features, ring, &buffers, registered, pair);
 	close(pair[1]);
-	(void)mp_ring_enter(ring, 1, PROBE_WAIT_NS);
+	armed = armed && !end_leased_read(ring);
 	close(pair[0]);
 	mp_ring_close(ring);
-	mp_buffers_close(&buffers);
+	if (!armed)
+		mp_buffers_close(&buffers);
 	return 0;
 }
 
-int32_t mp_probe(struct mp_features *features)
+static int32_t probe(struct mp_features *features)
 {
 	const struct mp_ring_config config = { .entries = PROBE_ENTRIES, .cq_entries = PROBE_ENTRIES * 2 };
 	struct mp_ring ring;
 	int32_t error;
 
-	if (features->size != sizeof *features)
-		return -EINVAL;
-	features->available = 0;
 	for (uint32_t feature = 0; feature < MP_FEATURE_COUNT; feature++)
 		refuse(features, feature, "not tried: io_uring itself does not work here.");
 	error = mp_ring_open(&ring, &config);
@@ -299,7 +375,8 @@ int32_t mp_probe(struct mp_features *features)
 	error = probe_on(features, &ring);
 	if (error) {
 		mp_ring_close(&ring);
-		refuse(features, MP_FEATURE_RING, "the probe could not run: %s.", mp_error_text(error));
+		if (error > MP_ERROR_TOO_OLD || error < MP_ERROR_LOCKED_MEMORY) /* those have been explained */
+			refuse(features, MP_FEATURE_RING, "the probe could not run: %s.", mp_error_text(error));
 		return error;
 	}
 	if (!(features->available & 1u << MP_FEATURE_LEASED_READ)) {
@@ -308,4 +385,22 @@ int32_t mp_probe(struct mp_features *features)
 	}
 	allow(features, MP_FEATURE_RING);
 	return 0;
+}
+
+int32_t mp_probe(struct mp_features *given)
+{
+	struct mp_features features = { .size = sizeof features };
+	uint32_t size = given->size, room, texts;
+	int32_t result;
+
+	if (size < LEAST_FEATURES_BYTES || size > MOST_FEATURES_BYTES || size % sizeof(uint32_t))
+		return -EINVAL;
+	result = probe(&features);
+	given->available = features.available;
+	/* A caller of another age has room for fewer texts, or for more than there are. */
+	room = size - LEAST_FEATURES_BYTES;
+	texts = room / MP_REASON_BYTES < MP_FEATURE_COUNT ? room / MP_REASON_BYTES : MP_FEATURE_COUNT;
+	memset((uint8_t *)given + LEAST_FEATURES_BYTES, 0, room);
+	memcpy((uint8_t *)given + LEAST_FEATURES_BYTES, features.reason, texts * sizeof features.reason[0]);
+	return result;
 }

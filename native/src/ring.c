@@ -135,6 +135,11 @@ int32_t mp_ring_wait(struct mp_ring *ring, int64_t timeout_ns)
 	return ring_enter(ring, 0, 1, timeout_ns);
 }
 
+int32_t mp_ring_check(struct mp_ring *ring)
+{
+	return ring_enter(ring, 0, 0, 0);
+}
+
 int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count)
 {
 	struct io_uring_rsrc_register table = { .nr = count, .flags = IORING_RSRC_REGISTER_SPARSE };

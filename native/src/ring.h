@@ -54,6 +54,9 @@ int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns);
 /* Waits for one completion and gives nothing: for a kernel that takes no request at the moment. 0 or -errno. */
 int32_t mp_ring_wait(struct mp_ring *ring, int64_t timeout_ns);
 
+/* Enters without giving or taking anything: whether the process may. 0 or -errno. */
+int32_t mp_ring_check(struct mp_ring *ring);
+
 /* A sparse table of `count` fixed files; a provided-buffer ring as group 0. 0 or -errno. */
 int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count);
 int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring *buffers, uint32_t entries);

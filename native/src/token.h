@@ -18,7 +18,9 @@ enum {
 	MP_TOKEN_LEASED = 2,
 	MP_TOKEN_WRITE = 3,
 	MP_TOKEN_SHUTDOWN = 4,
-	MP_TOKEN_CANCEL = 5,
+	MP_TOKEN_CANCEL_READ = 5, /* whose answer it is, since a cancel that missed is made again */
+	MP_TOKEN_CANCEL_WRITE = 18,
+	MP_TOKEN_CANCEL_CONNECT = 19,
 	MP_TOKEN_RESET = 6,
 	MP_TOKEN_CLOSE = 7,
 	MP_TOKEN_CONNECT = 8,
@@ -30,8 +32,10 @@ enum {
 	MP_TOKEN_POLL_READ = 14,
 	MP_TOKEN_POLL_WRITE = 15,
 	MP_TOKEN_NAME = 16,
+	MP_TOKEN_END = 17, /* the shutdown before a close */
 	MP_TOKEN_ACCEPT = 0x40,      /* + accept slot */
 	MP_TOKEN_POLL_ACCEPT = 0x80, /* + accept slot */
+	MP_TOKEN_CANCEL_ACCEPT = 0xc0, /* + accept slot */
 	MP_ACCEPT_SLOTS = 64,
 };
 

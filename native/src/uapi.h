@@ -16,6 +16,8 @@
  * fast sender gets past mp_read_pause, at the price of one request per so many bytes. */
 #define MP_LEASED_RUN_BYTES (256u * 1024u)
 
+#define MP_RWF_NOSIGNAL 0x100 /* 6.18: no SIGPIPE of a write to a pipe */
+
 #ifndef IORING_ENTER_NO_IOWAIT
 #define IORING_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #endif

@@ -10,7 +10,7 @@
 struct mp_config rig_config(uint32_t flags)
 {
 	struct mp_config config = { .size = sizeof config, .flags = flags, .max_handles = 128, .queue_entries = 64,
-				    .buffer_count = 16, .buffer_bytes = 1024, .cpu = -1 };
+				    .buffer_count = 16, .buffer_bytes = 1024 };
 
 	return config;
 }

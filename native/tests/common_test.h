@@ -37,6 +37,9 @@ int run_in_child(void (*body)(void), int quiet);
 /* Whether `body` ends the process by MP_ASSERT. */
 int aborts(void (*body)(void));
 
+/* From now on the system call fails with `error`, for the calling thread and those that it starts. */
+void deny_call(long number, uint16_t error);
+
 /* xorshift64*: the same numbers for the same seed everywhere. */
 uint64_t random_next(uint64_t *state);
 /* 0 to limit - 1. */

@@ -18,13 +18,16 @@
 struct fake_chances fake_chances;
 uint64_t fake_random = 1;
 void (*fake_on_broken)(void);
+void (*fake_on_wait)(void);
+bool fake_no_nosignal;
+uint32_t fake_waits;
 uint32_t fake_cq_entries;
 static uint64_t seed;
 static struct {
 	uint8_t opcode;
 	int32_t error;
 	uint32_t count;
-} failure, enter_failure;
+} failure, enter_failure, post_failure;
 
 _Noreturn void fake_broken(const char *rule, const char *file, int line)
 {
@@ -52,7 +55,10 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_chances = chances ? *chances : (struct fake_chances){ 0 };
 	fake_cq_entries = 0;
 	fake_fd_limit = 1024;
-	failure.count = enter_failure.count = 0;
+	fake_on_wait = NULL;
+	fake_no_nosignal = false;
+	fake_waits = 0;
+	failure.count = enter_failure.count = post_failure.count = 0;
 	fake_requests_begin();
 	fake_files_begin();
 	fake_edge_begin();
@@ -76,6 +82,12 @@ void fake_fail_enter(int32_t error, uint32_t count)
 {
 	enter_failure.error = error;
 	enter_failure.count = count;
+}
+
+void fake_fail_post(int32_t error, uint32_t count)
+{
+	post_failure.error = error;
+	post_failure.count = count;
 }
 
 int32_t fake_failure(uint8_t opcode)
@@ -288,6 +300,8 @@ int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
 	uint32_t pending = mp_ring_pending(ring), take = pending;
 	int32_t result = 0;
 
+	if (wait && fake_on_wait)
+		fake_on_wait();
 	fake->sq_tail = ring->tail;
 	flush_overflow(fake);
 	look_at_buffers(fake);
@@ -316,7 +330,14 @@ int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
 int32_t mp_ring_wait(struct mp_ring *ring, int64_t timeout_ns)
 {
 	look_at_buffers(ring->backend);
+	fake_waits++;
 	return wait_for_completion(ring->backend, timeout_ns);
+}
+
+int32_t mp_ring_check(struct mp_ring *ring)
+{
+	(void)ring;
+	return 0;
 }
 
 int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count)
@@ -340,6 +361,10 @@ int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring 
 
 int32_t mp_ring_post(struct mp_ring *ring, uint64_t token)
 {
+	if (post_failure.count) {
+		post_failure.count--;
+		return post_failure.error;
+	}
 	fake_post(ring->backend, token, 0, 0);
 	return 0;
 }

@@ -24,6 +24,7 @@ struct fake_chances {
 	uint16_t partial;       /* enter takes some */
 	uint16_t interrupt;     /* a signal ends a wait */
 	uint16_t running;       /* a cancel comes too late: EALREADY */
+	uint16_t miss;          /* a cancel does not find what it should cancel: ENOENT */
 	uint16_t fault;         /* EINTR of a transfer */
 	uint16_t reset;         /* a connection breaks under a transfer */
 	uint16_t abort;         /* ECONNABORTED of an accept */
@@ -83,6 +84,12 @@ void fake_end(void);
 extern struct fake_chances fake_chances;
 extern uint64_t fake_random;
 extern uint32_t fake_fd_limit; /* fds of the process at a time */
+/* Called by each enter that may wait, before it takes anything: what another thread does meanwhile. */
+extern void (*fake_on_wait)(void);
+/* Waits that give nothing: mp_ring_wait. */
+extern uint32_t fake_waits;
+/* As before 6.18: writes without signal are refused. */
+extern bool fake_no_nosignal;
 /* Completion queues get at most this many entries: 0 for what is asked. */
 extern uint32_t fake_cq_entries;
 
@@ -90,6 +97,9 @@ extern uint32_t fake_cq_entries;
 void fake_fail(uint8_t opcode, int32_t error, uint32_t count);
 /* The next enter answers `error` and takes nothing. */
 void fake_fail_enter(int32_t error, uint32_t count);
+/* The next posts to a ring fail with `error`; likewise writes to an eventfd. */
+void fake_fail_post(int32_t error, uint32_t count);
+void fake_fail_notify(int32_t error, uint32_t count);
 /* Puts a completion that nobody asked for into the queue. */
 void fake_inject(struct mp_ring *ring, uint64_t user_data, int32_t result, uint32_t flags);
 /* Lets every request that can do so make progress, `rounds` times. */

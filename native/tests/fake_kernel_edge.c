@@ -9,10 +9,19 @@
 #include "os.h"
 
 static int64_t now_ns;
+static int32_t notify_error;
+static uint32_t notify_failures;
 
 void fake_edge_begin(void)
 {
 	now_ns = 0;
+	notify_failures = 0;
+}
+
+void fake_fail_notify(int32_t error, uint32_t count)
+{
+	notify_error = error;
+	notify_failures = count;
 }
 
 int32_t fake_listen(uint16_t port, bool nonblock)
@@ -104,6 +113,7 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
 		return -EBADF;
 	file = fake_file(fake_fd_file(fd));
 	what->socket = what->stream = what->inet = file->socket && file->kind != FAKE_EVENTFD;
+	what->pipe = file->kind == FAKE_STREAM && !file->socket;
 	what->listening = file->kind == FAKE_LISTENER;
 	return 0;
 }
@@ -138,6 +148,10 @@ int32_t mp_os_eventfd(void)
 
 int32_t mp_os_notify(int32_t eventfd)
 {
+	if (notify_failures) {
+		notify_failures--;
+		return notify_error;
+	}
 	fake_file(fake_fd_file(eventfd))->counter++;
 	return 0;
 }

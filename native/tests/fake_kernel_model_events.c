@@ -56,11 +56,12 @@ static void arrived(uint32_t channel, const struct mp_event *event)
 	MUST(event->cookie < CONNS && conn->state == MOVING && channel != conn->given_channel && !conn->handle);
 	conn->channel = channel;
 	if (event->result == 0) {
-		conn->handle = event->handle;
-		conn->fd = -1;
+		conn->handle = event->handle; /* a registered fd stays the test's */
 	} else {
 		MUST(event->result == -ENFILE && event->handle == 0);
-		conn->failed = true; /* closed by the channel that could not take it */
+		conn->failed = true; /* closed by the channel that could not take it, unless it was registered */
+		if (conn->fd >= 0)
+			MUST(fake_fd_close(conn->fd) == 0);
 		conn->fd = -1;
 	}
 	if (!conn->given)

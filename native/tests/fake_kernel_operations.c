@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "fake_kernel.h"
+#include "token.h"
 
 static bool waits(const struct fake_request *request)
 {
@@ -75,7 +76,12 @@ static void write_some(struct fake_request *request)
 {
 	uint32_t skip = request->done;
 	int32_t result = -EAGAIN;
+	bool socket = fake_file(request->file)->socket, quiet = !socket && (request->sqe.rw_flags & MP_RWF_NOSIGNAL);
 
+	if (quiet && fake_no_nosignal) {
+		fake_finish(request, -EOPNOTSUPP, 0);
+		return;
+	}
 	FAKE_RULE(request->checksum == fake_checksum(request));
 	for (uint32_t i = 0; i < request->vector_count; i++) {
 		const struct iovec *vector = &request->vectors[i];
@@ -88,11 +94,13 @@ static void write_some(struct fake_request *request)
 					 (uint32_t)vector->iov_len - skip);
 		break;
 	}
+	/* SIGPIPE, unless a worker gets it. */
+	FAKE_RULE(result != -EPIPE || socket || quiet || (request->sqe.flags & IOSQE_ASYNC));
 	if (result > 0)
 		request->done += (uint32_t)result;
 	if (request->done == request->bytes)
 		fake_finish(request, (int32_t)request->bytes, 0);
-	else if (result > 0 && (fake_file(request->file)->socket ? fake_chance(fake_chances.fault) : 1))
+	else if (result > 0 && (socket ? fake_chance(fake_chances.fault) : 1))
 		fake_finish(request, (int32_t)request->done, 0);
 	else if (result < 0 && (result != -EAGAIN || !waits(request)))
 		fake_finish(request, request->done ? (int32_t)request->done : result, 0);
@@ -182,25 +190,32 @@ static int32_t close_descriptor(struct fake_request *request)
 	return result;
 }
 
+/* The index in the target's table, 0 where no descriptor is passed, or -errno. */
+static int32_t pass_descriptor(struct fake_request *request, struct fake_ring *target)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	uint32_t number;
+	int32_t result;
+
+	if (sqe->addr != IORING_MSG_SEND_FD)
+		return 0;
+	number = sqe->addr3 < request->ring->fixed_count ? request->ring->fixed[sqe->addr3] : 0;
+	FAKE_RULE(number && sqe->file_index == IORING_FILE_INDEX_ALLOC);
+	result = fake_fixed_make(target, number - 1);
+	if (result >= 0)
+		fake_file_hold(number - 1);
+	return result;
+}
+
 static void message(struct fake_request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	struct fake_ring *target = fake_file(request->file)->ring;
-	int32_t result = (int32_t)sqe->len;
+	int32_t result = pass_descriptor(request, target);
 
-	if (sqe->addr == IORING_MSG_SEND_FD) {
-		uint32_t number = sqe->addr3 < request->ring->fixed_count ? request->ring->fixed[sqe->addr3] : 0;
-
-		FAKE_RULE(number && sqe->file_index == IORING_FILE_INDEX_ALLOC);
-		result = fake_fixed_make(target, number - 1);
-		if (result < 0) {
-			fake_finish(request, result, 0);
-			return;
-		}
-		fake_file_hold(number - 1);
-	}
-	fake_post(target, sqe->off, result, 0);
-	fake_finish(request, sqe->addr == IORING_MSG_SEND_FD ? result : 0, 0);
+	if (result >= 0)
+		fake_post(target, sqe->off, sqe->addr == IORING_MSG_SEND_FD ? result : (int32_t)sqe->len, 0);
+	fake_finish(request, result, 0);
 }
 
 static void install(struct fake_request *request)
@@ -224,13 +239,18 @@ static void make_socket(struct fake_request *request)
 
 void fake_attempt(struct fake_request *request)
 {
-	int32_t failure = fake_failure(request->sqe.opcode);
+	/* Not the channel's own poll on its eventfd: it is always there, and tests mean a request of theirs. */
+	bool own = mp_token_op(request->sqe.user_data) == MP_TOKEN_WAKE;
+	int32_t failure = own ? 0 : fake_failure(request->sqe.opcode);
 	bool moves = request->sqe.opcode == IORING_OP_RECV || request->vectors;
 
 	if (failure) {
 		/* Whatever close(2) says, the descriptor is gone. */
 		if (request->sqe.opcode == IORING_OP_CLOSE)
 			close_descriptor(request);
+		/* The descriptor is passed, and there is no memory to tell it. */
+		if (request->sqe.opcode == IORING_OP_MSG_RING && failure == -EOVERFLOW)
+			FAKE_RULE(pass_descriptor(request, fake_file(request->file)->ring) >= 0);
 		fake_finish(request, failure, 0);
 		return;
 	}
@@ -290,6 +310,9 @@ void fake_attempt(struct fake_request *request)
 		break;
 	case IORING_OP_SOCKET:
 		make_socket(request);
+		break;
+	case IORING_OP_URING_CMD:
+		fake_finish(request, -EOPNOTSUPP, 0);
 		break;
 	default:
 		fake_broken("the fake knows the operation", __FILE__, __LINE__);

@@ -35,7 +35,7 @@ static bool chance(uint32_t percent)
 static struct mp_config draw_config(void)
 {
 	static const uint32_t flags[] = { 0, 0, 0, MP_CONFIG_WAKE_EVENTFD, MP_CONFIG_SINGLE_THREAD };
-	struct mp_config config = { .size = sizeof config, .cpu = -1 };
+	struct mp_config config = { .size = sizeof config };
 
 	config.flags = flags[below(COUNT_OF(flags))];
 	config.queue_entries = 1u << below(7);
@@ -61,6 +61,7 @@ static struct fake_chances draw_chances(void)
 	chances.partial = (uint16_t)(chance(30) ? below(500) : 0);
 	chances.interrupt = (uint16_t)(chance(30) ? below(200) : 0);
 	chances.running = (uint16_t)(chance(50) ? below(600) : 0);
+	chances.miss = (uint16_t)(chance(30) ? below(600) : 0);
 	chances.fault = (uint16_t)(chance(30) ? below(100) : 0);
 	chances.reset = (uint16_t)(chance(20) ? below(10) : 0);
 	chances.abort = (uint16_t)(chance(20) ? below(300) : 0);
@@ -207,6 +208,7 @@ static void run_schedule(uint64_t seed)
 		fake_cq_entries = 1u << below(5);
 	if (chance(20))
 		fake_fd_limit = 12 + below(20);
+	fake_no_nosignal = chance(30);
 	model_open(draw_config, chance(50));
 	for (uint32_t i = 0; i < TURNS; i++)
 		turn();

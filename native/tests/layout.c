@@ -30,7 +30,7 @@ static void structs(void)
 	FIELD(mp_config, buffer_count);
 	FIELD(mp_config, buffer_bytes);
 	FIELD(mp_config, batch_threshold);
-	FIELD(mp_config, cpu);
+	FIELD(mp_config, cpu_plus_one);
 	FIELD(mp_config, max_lwsockets);
 	FIELD(mp_config, reserved);
 
@@ -100,6 +100,7 @@ static void values(void)
 	VALUE(MP_REASON_BYTES);
 	VALUE(MP_ERROR_TOO_OLD);
 	VALUE(MP_ERROR_DENIED);
+	VALUE(MP_ERROR_LOCKED_MEMORY);
 }
 
 int main(void)

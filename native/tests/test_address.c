@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -252,10 +253,42 @@ static void cookie_set_comes_back_in_later_events(void)
 	rig_close(&rig);
 }
 
+/* The name of a Unix client is kept apart from its handle, and goes with it. */
+static void names_of_unix_clients_are_freed(void)
+{
+	struct rig_listener listener;
+	size_t before = 0;
+	struct rig rig;
+
+	rig_open(&rig, NULL);
+	listener = rig_listen(&rig, AF_UNIX, 0);
+	for (uint32_t i = 0; i < 300; i++) {
+		struct sockaddr_un name = { .sun_family = AF_UNIX };
+		struct rig_link link;
+		struct mp_event event;
+
+		if (i == 100)
+			before = mallinfo2().uordblks;
+		CHECK_EQUAL(0, mp_accept(rig.channel, listener.handle, 1, 0));
+		link.peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		CHECK_EQUAL(0, bind(link.peer, (struct sockaddr *)&name, sizeof(sa_family_t))); /* the kernel's pick */
+		CHECK_EQUAL(0, connect(link.peer, (struct sockaddr *)&listener.address, listener.bytes));
+		event = rig_take(&rig, 0, MP_STAGE_ACCEPT);
+		link.handle = event.handle;
+		CHECK(mp_peer_address(rig.channel, link.handle, &name, sizeof name) > (int32_t)sizeof(sa_family_t));
+		rig_unlink(&rig, &link, 0);
+	}
+	/* 200 names have at least 24 bytes each. */
+	CHECK(mallinfo2().uordblks < before + 2000);
+	rig_unlisten(&rig, &listener);
+	rig_close(&rig);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(connect_reaches_listener),
+		TEST(names_of_unix_clients_are_freed),
 		TEST(connect_refused_keeps_the_handle),
 		TEST(connect_then_close_ends_both),
 		TEST(connect_misuse_is_refused),

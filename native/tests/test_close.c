@@ -66,6 +66,28 @@ static void close_abort_brings_rst(void)
 	for_both_kinds(abortive);
 }
 
+/* Two channels listen on one socket: the end of one handle is not the end of the socket. */
+static void close_abort_of_listener_leaves_the_shared_socket(void)
+{
+	struct rig_listener listener, other;
+	struct rig_link link;
+	struct rig one, two;
+
+	rig_open(&one, NULL);
+	rig_open(&two, NULL);
+	listener = rig_listen(&one, AF_INET, 0);
+	other = listener;
+	other.fd = dup(listener.fd);
+	other.handle = mp_register(two.channel, other.fd, 0, 0);
+	CHECK_EQUAL(0, mp_close(one.channel, listener.handle, MP_CLOSE_ABORT));
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&one, listener.handle, MP_STAGE_CLOSE).flags);
+	link = rig_connect(&two, &other, 0);
+	rig_unlink(&two, &link, 0);
+	rig_unlisten(&two, &other);
+	rig_close(&one);
+	rig_close(&two);
+}
+
 static void close_abort_of_unix_socket_brings_end_of_stream(void)
 {
 	struct rig_link link;
@@ -106,6 +128,39 @@ static void abort_with_write_stuck(struct rig *rig, uint32_t accept_flags)
 static void close_with_read_and_write_pending_ends_both_first(void)
 {
 	for_both_kinds(abort_with_write_stuck);
+}
+
+/* Everything in one batch: the kernel tries the write, finds a full socket that has room again, and keeps the rest as
+ * work of the thread, where the cancel does not find it. */
+static void write_and_close(struct rig *rig, uint32_t accept_flags)
+{
+	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
+	uint32_t bytes = 4u << 20;
+	uint8_t *data = calloc(1, bytes), *back = malloc(BIG_BYTES);
+	int32_t fd = mp_to_fd(rig->channel, link.handle), small = 4096, got;
+
+	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small));
+	close(fd);
+	CHECK_EQUAL(0, mp_read_start(rig->channel, link.handle));
+	CHECK_EQUAL(0, mp_write(rig->channel, link.handle, data, bytes));
+	CHECK_EQUAL(0, mp_close(rig->channel, link.handle, 0));
+	CHECK(mp_flush(rig->channel) > 0);
+	CHECK(rig_take(rig, link.handle, MP_STAGE_WRITE).result < 0);
+	CHECK_EQUAL(-ECANCELED, rig_take(rig, link.handle, MP_STAGE_READ).result);
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(rig, link.handle, MP_STAGE_CLOSE).flags);
+	/* The peer, which read nothing until now, comes to the end of the stream. */
+	while ((got = (int32_t)recv(link.peer, back, BIG_BYTES, 0)) > 0)
+		;
+	CHECK_EQUAL(0, got);
+	close(link.peer);
+	free(data);
+	free(back);
+}
+
+static void close_in_the_batch_of_a_large_write_ends_both(void)
+{
+	for (uint32_t round = 0; round < 20; round++)
+		for_both_kinds(write_and_close);
 }
 
 static void half_close(struct rig *rig, uint32_t accept_flags)
@@ -228,8 +283,10 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		TEST(close_graceful_brings_all_bytes_and_fin),
 		TEST(close_abort_brings_rst),
+		TEST(close_abort_of_listener_leaves_the_shared_socket),
 		TEST(close_abort_of_unix_socket_brings_end_of_stream),
 		TEST(close_with_read_and_write_pending_ends_both_first),
+		TEST(close_in_the_batch_of_a_large_write_ends_both),
 		TEST(disconnect_write_keeps_reading),
 		TEST(disconnect_read_ends_the_stream),
 		TEST(disconnect_of_unconnected_socket_reports_enotconn),

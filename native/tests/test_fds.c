@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "channel.h"
 #include "common_rig.h"
 
 static mp_handle enroll(struct rig *rig, int32_t fd)
@@ -82,21 +82,69 @@ static void pipe_nonblocking_carries_everything(void)
 	pipe_with(O_NONBLOCK);
 }
 
-static void pipe_write_after_reader_left_gives_epipe(void)
+/* A signal would end this program. On this kernel's own way, and on that of kernels before 6.18. */
+static void pipe_write_after_reader_left_gives_epipe_without_signal(void)
 {
-	mp_handle out;
+	static uint8_t data[1u << 20];
+
+	for (uint32_t by_workers = 0; by_workers <= 1; by_workers++) {
+		for (uint32_t vectors = 0; vectors <= 1; vectors++) {
+			struct iovec vector = { data, sizeof data };
+			mp_handle out;
+			struct rig rig;
+			int pair[2];
+
+			CHECK_EQUAL(0, pipe2(pair, O_CLOEXEC));
+			rig_open(&rig, NULL);
+			rig.channel->pipes_by_workers = by_workers;
+			out = enroll(&rig, pair[1]);
+			/* One that waits for room when the reader leaves, and one that begins after it. */
+			if (vectors)
+				CHECK_EQUAL(0, mp_writev(rig.channel, out, &vector, 1));
+			else
+				CHECK_EQUAL(0, mp_write(rig.channel, out, data, sizeof data));
+			rig_nothing(&rig);
+			CHECK_EQUAL(100, read(pair[0], data, 100));
+			close(pair[0]);
+			CHECK_EQUAL(-EPIPE, rig_take(&rig, out, MP_STAGE_WRITE).result);
+			CHECK_EQUAL(0, mp_write(rig.channel, out, "x", 1));
+			CHECK_EQUAL(-EPIPE, rig_take(&rig, out, MP_STAGE_WRITE).result);
+			retire(&rig, out);
+			close(pair[1]);
+			rig_close(&rig);
+		}
+	}
+}
+
+static void pipe_written_by_workers_carries_everything(void)
+{
+	enum { BIG = 300 << 10 };
+	static uint8_t data[BIG], back[BIG];
+	mp_handle out, in;
 	struct rig rig;
 	int pair[2];
 
 	CHECK_EQUAL(0, pipe2(pair, O_CLOEXEC));
-	close(pair[0]);
 	rig_open(&rig, NULL);
-	signal(SIGPIPE, SIG_IGN); /* the kernel sends it for pipes; sockets bring none */
+	rig.channel->pipes_by_workers = true;
+	in = enroll(&rig, pair[0]);
 	out = enroll(&rig, pair[1]);
-	CHECK_EQUAL(0, mp_write(rig.channel, out, "x", 1));
-	CHECK_EQUAL(-EPIPE, rig_take(&rig, out, MP_STAGE_WRITE).result);
-	signal(SIGPIPE, SIG_DFL);
-	retire(&rig, out);
+	fill_pattern(data, BIG, 0);
+	CHECK_EQUAL(0, mp_write(rig.channel, out, data, BIG));
+	rig_read(&rig, in, back, BIG);
+	CHECK_EQUAL(BIG, rig_take(&rig, out, MP_STAGE_WRITE).result);
+	CHECK(pattern_is(back, BIG, 0));
+	/* One that waits ends with the handle. */
+	while (write(pair[1], data, 1) == 1 && fcntl(pair[1], F_SETFL, O_NONBLOCK) == 0)
+		;
+	CHECK_EQUAL(0, fcntl(pair[1], F_SETFL, 0));
+	CHECK_EQUAL(0, mp_write(rig.channel, out, data, BIG));
+	rig_nothing(&rig);
+	CHECK_EQUAL(0, mp_unregister(rig.channel, out));
+	CHECK_EQUAL(-ECANCELED, rig_take(&rig, out, MP_STAGE_WRITE).result);
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, out, MP_STAGE_CLOSE).flags);
+	retire(&rig, in);
+	close(pair[0]);
 	close(pair[1]);
 	rig_close(&rig);
 }
@@ -243,7 +291,8 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		TEST(pipe_blocking_carries_everything),
 		TEST(pipe_nonblocking_carries_everything),
-		TEST(pipe_write_after_reader_left_gives_epipe),
+		TEST(pipe_write_after_reader_left_gives_epipe_without_signal),
+		TEST(pipe_written_by_workers_carries_everything),
 		TEST(socket_write_after_reader_left_gives_epipe_without_signal),
 		TEST(eventfd_counts),
 		TEST(timerfd_expires),

@@ -38,7 +38,7 @@ static void open_channels(struct rig rigs[CHANNELS], int32_t cpu)
 	for (uint32_t i = 0; i < CHANNELS; i++) {
 		struct mp_config config = rig_config(0);
 
-		config.cpu = cpu < 0 ? -1 : cpu + (int32_t)i;
+		config.cpu_plus_one = cpu < 0 ? 0 : (uint32_t)cpu + i + 1;
 		rig_open(&rigs[i], &config);
 	}
 }
@@ -232,6 +232,42 @@ static void partition_copies_the_options_that_connections_inherit(void)
 	close(fd);
 }
 
+/* The listening socket itself: a partition that took IPv4 connections, too, would be another endpoint. */
+static void partition_is_like_the_first_socket(void)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		{ IPPROTO_IPV6, IPV6_V6ONLY, 1 },   { SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 77 },  { IPPROTO_TCP, TCP_KEEPINTVL, 11 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },    { IPPROTO_TCP, TCP_DEFER_ACCEPT, 1 },
+		{ SOL_SOCKET, SO_REUSEADDR, 1 },
+	};
+	int32_t fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
+	mp_handle listener;
+	struct rig rig;
+
+	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
+	for (uint32_t i = 0; i < COUNT_OF(options); i++)
+		CHECK_EQUAL(0, setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)));
+	CHECK_EQUAL(0, bind(fd, (struct sockaddr *)&any, sizeof any));
+	rig_open(&rig, NULL);
+	listener = mp_register(rig.channel, fd, 0, 1);
+	CHECK(listener > 0);
+	for (uint32_t i = 0; i < COUNT_OF(options); i++) {
+		int value = -1;
+		socklen_t size = sizeof value;
+
+		CHECK_EQUAL(0, getsockopt(mp_peek_fd(rig.channel, listener), options[i].level, options[i].name, &value,
+					  &size));
+		CHECK_EQUAL(options[i].value, value);
+	}
+	end_listener(&rig, listener, 0);
+	rig_close(&rig);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -240,6 +276,7 @@ int main(int argc, char **argv)
 		TEST(partition_outside_the_mask_is_not_permitted),
 		TEST(partition_of_other_fds_is_invalid),
 		TEST(partition_without_room_gives_enfile_and_keeps_no_fd),
+		TEST(partition_is_like_the_first_socket),
 		TEST(partition_copies_the_options_that_connections_inherit),
 	};
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "channel.h"
 #include "common_rig.h"
 
 #define MAILBOX 256 /* MP_MAILBOX_ENTRIES */
@@ -214,6 +215,74 @@ static void transfer_to_destroyed_channel_leaks_nothing(void)
 	}
 }
 
+/* A caller's fd stays the caller's on whichever channel it is registered, and where no handle is free for it. */
+static void transfer_of_registered_fd_leaves_it_to_the_caller(void)
+{
+	for (uint32_t full = 0; full <= 1; full++) {
+		struct mp_config config = rig_config(0);
+		struct rig one, two;
+		struct rig_link link, filler;
+		struct mp_event event;
+		int32_t fd, other;
+		char byte;
+
+		config.max_handles = 1;
+		rig_open(&one, NULL);
+		rig_open(&two, &config);
+		link = rig_pair(&one, &fd);
+		if (full)
+			filler = rig_pair(&two, &other);
+		CHECK_EQUAL(0, mp_transfer(one.channel, link.handle, two.channel, 1));
+		rig_take(&one, link.handle, MP_STAGE_CLOSE);
+		event = rig_take(&two, 0, MP_STAGE_ACCEPT);
+		if (full) {
+			CHECK_EQUAL(-ENFILE, event.result);
+			rig_unlink(&two, &filler, 0);
+		} else {
+			CHECK_EQUAL(0, mp_unregister(two.channel, event.handle));
+			CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&two, event.handle, MP_STAGE_CLOSE).flags);
+		}
+		send_all(link.peer, "x", 1);
+		receive_all(fd, &byte, 1);
+		close(fd);
+		close(link.peer);
+		rig_close(&one);
+		rig_close(&two);
+	}
+}
+
+/* What a transfer that overflowed leaves behind (fake_corners.c), on this kernel: another reference keeps the socket
+ * open, and the close ends the connection all the same. */
+static void close_of_orphaned_socket_ends_the_connection(void)
+{
+	static const int families[] = { AF_INET, AF_UNIX };
+
+	for (uint32_t i = 0; i < COUNT_OF(families); i++) {
+		for (uint32_t close_flags = 0; close_flags <= MP_CLOSE_ABORT; close_flags++) {
+			struct rig_link link;
+			struct rig rig;
+			int32_t other;
+
+			rig_open(&rig, NULL);
+			link = rig_link(&rig, families[i], MP_ACCEPT_LWSOCKET);
+			other = mp_to_fd(rig.channel, link.handle);
+			if (other == -ENOTSUP) {
+				skip("no second reference to a lightweight socket before 6.8");
+				rig_unlink(&rig, &link, 0);
+				rig_close(&rig);
+				return;
+			}
+			mp_handles_slot(&rig.channel->handles, link.handle)->orphaned = 1;
+			CHECK_EQUAL(0, mp_close(rig.channel, link.handle, close_flags));
+			CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, link.handle, MP_STAGE_CLOSE).flags);
+			CHECK_EQUAL(close_flags && families[i] == AF_INET ? -ECONNRESET : 0, receive_end(link.peer));
+			close(link.peer);
+			close(other);
+			rig_close(&rig);
+		}
+	}
+}
+
 struct mover {
 	struct rig rig;
 	struct mp_channel *target;
@@ -272,6 +341,8 @@ int main(int argc, char **argv)
 		TEST(transfer_to_full_handle_table_closes_with_enfile),
 		TEST(transfer_with_full_mailbox_is_busy_and_recovers),
 		TEST(transfer_to_destroyed_channel_leaks_nothing),
+		TEST(transfer_of_registered_fd_leaves_it_to_the_caller),
+		TEST(close_of_orphaned_socket_ends_the_connection),
 		TEST(transfer_between_threads_goes_on_there),
 	};
 

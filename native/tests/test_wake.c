@@ -4,9 +4,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "channel.h"
 #include "common_rig.h"
 
 #define ROUNDS 2000u
@@ -92,6 +94,59 @@ static void wake_of_single_thread_channel_is_never_lost(void)
 	race_with(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_WAKE_EVENTFD);
 }
 
+static void *wake_without_register(void *argument)
+{
+	deny_call(__NR_io_uring_register, EPERM);
+	mp_wake(argument);
+	return NULL;
+}
+
+static void *wake_without_write(void *argument)
+{
+	deny_call(__NR_write, EPERM);
+	return wake_without_register(argument);
+}
+
+/* Threads of their own have the filters; this one has not. */
+static void *deny_and_wake(void *argument)
+{
+	struct race *race = argument;
+	void *(*const bodies[])(void *) = { wake_without_register, wake_without_write };
+
+	for (uint32_t i = 0; i < COUNT_OF(bodies); i++) {
+		pthread_t thread;
+
+		while (atomic_load(&race->rig.channel->wake_state) != MP_SLEEPING)
+			sched_yield();
+		CHECK_EQUAL(0, pthread_create(&thread, NULL, bodies[i], race->rig.channel));
+		pthread_join(thread, NULL);
+	}
+	CHECK_EQUAL(1, atomic_load(&race->seen));
+	mp_wake(race->rig.channel); /* the first of the next sleep could do nothing, and has left it to us */
+	return NULL;
+}
+
+/* A filter that comes after the channel: its wake-ups go another way, or fail without taking those of others along. */
+static void wake_denied_later_is_never_lost(void)
+{
+	static struct race race;
+	pthread_t thread;
+
+	atomic_store(&race.seen, 0);
+	rig_open(&race.rig, NULL);
+	CHECK_EQUAL(0, pthread_create(&thread, NULL, deny_and_wake, &race));
+	for (uint32_t i = 0; i < 2; i++) {
+		struct mp_event event;
+		int64_t begin = now_ns();
+
+		CHECK_EQUAL(0, mp_dispatch(race.rig.channel, &event, 1, 10ll * SECOND_NS));
+		CHECK(now_ns() - begin < 8ll * SECOND_NS);
+		atomic_fetch_add(&race.seen, 1);
+	}
+	pthread_join(thread, NULL);
+	rig_close(&race.rig);
+}
+
 static void dispatch_timeout_returns_nothing_after_it(void)
 {
 	struct mp_event event;
@@ -156,6 +211,7 @@ int main(int argc, char **argv)
 		TEST(wake_from_thread_is_never_lost),
 		TEST(wake_through_eventfd_is_never_lost),
 		TEST(wake_of_single_thread_channel_is_never_lost),
+		TEST(wake_denied_later_is_never_lost),
 		TEST(dispatch_timeout_returns_nothing_after_it),
 		TEST(dispatch_signal_returns_nothing_and_loses_nothing),
 	};

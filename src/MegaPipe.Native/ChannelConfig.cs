@@ -48,17 +48,22 @@ internal struct ChannelConfig
     /// <summary>Requests that flush by themselves; 1 turns batching off.</summary>
     public uint BatchThreshold;
 
-    /// <summary>The CPU that the channel stands for, or -1.</summary>
-    public int Cpu;
+    private uint _cpuPlusOne;
 
     /// <summary>Lightweight sockets at a time.</summary>
     public uint MaxLwSockets;
 
     private readonly uint _reserved;
 
+    /// <summary>The CPU that the channel stands for, or -1, which is the default.</summary>
+    public int Cpu
+    {
+        readonly get => (int)_cpuPlusOne - 1;
+        set => _cpuPlusOne = (uint)(value + 1);
+    }
+
     public ChannelConfig()
     {
         Size = (uint)Unsafe.SizeOf<ChannelConfig>();
-        Cpu = -1;
     }
 }

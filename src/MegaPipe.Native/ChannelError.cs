@@ -14,6 +14,9 @@ internal static class ChannelError
     /// <summary>io_uring is denied to this process (MP_ERROR_DENIED).</summary>
     public const int Denied = -10002;
 
+    /// <summary>No memory, and RLIMIT_MEMLOCK may be used up (MP_ERROR_LOCKED_MEMORY).</summary>
+    public const int LockedMemory = -10003;
+
     // Results are compared with these on hot paths; errno numbers do not differ between x64 and arm64.
     public static readonly int Canceled = -LibC.ECANCELED;
     public static readonly int BadHandle = -LibC.EBADF;
@@ -44,6 +47,11 @@ internal static class ChannelError
         if (error is TooOld or Denied)
         {
             return SocketError.OperationNotSupported;
+        }
+
+        if (error == LockedMemory)
+        {
+            return SocketError.NoBufferSpaceAvailable;
         }
 
         long number = -(long)error;

@@ -1,5 +1,6 @@
 // Finds libmegapipe.so: beside the application, below runtimes/<rid>/native, then wherever the runtime looks (the
 // application's deps.json, the package cache, the system's library path).
+using System.Buffers.Binary;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -112,12 +113,45 @@ internal static class NativeLibraryLoader
         }
         catch (Exception exception) when (exception is DllNotFoundException or BadImageFormatException)
         {
-            // The message has the dynamic linker's words, such as a wrong architecture or a missing libc version.
-            broken = $"{path} cannot be loaded: {exception.Message.TrimEnd('.', '\n')}. Use the library built for " +
+            // The message has the dynamic linker's words, such as a missing libc version. Of another architecture it
+            // says only that there is no such file.
+            string cause = OtherArchitecture(path) ?? exception.Message.TrimEnd('.', '\n');
+            broken = $"{path} cannot be loaded: {cause}. Use the library built for " +
                 $"{RuntimeFolder}, or build native/ on this system";
             library = 0;
             return false;
         }
+    }
+
+    /// <summary>What the file was built for, if not for this process.</summary>
+    private static string? OtherArchitecture(string path)
+    {
+        // An ELF header: the magic number, and e_machine at 18, in the byte order that byte 5 says (2: big-endian).
+        Span<byte> header = stackalloc byte[20];
+        using FileStream file = File.OpenRead(path);
+        if (file.ReadAtLeast(header, header.Length, throwOnEndOfStream: false) < header.Length ||
+            !header.StartsWith("\u007fELF"u8))
+        {
+            return null;
+        }
+
+        ushort machine = header[5] == 2
+            ? BinaryPrimitives.ReadUInt16BigEndian(header[18..])
+            : BinaryPrimitives.ReadUInt16LittleEndian(header[18..]);
+        string built = machine switch
+        {
+            3 => "x86",
+            21 => "ppc64le",
+            22 => "s390x",
+            40 => "arm",
+            62 => "x64",
+            183 => "arm64",
+            243 => "riscv64",
+            258 => "loongarch64",
+            _ => $"machine {machine}",
+        };
+        string here = RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant();
+        return built == here ? null : $"it is built for {built}, this process is {here}";
     }
 
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? searchPath)

@@ -17,7 +17,7 @@ internal static unsafe partial class NativeMethods
     public const string Library = "megapipe";
 
     /// <summary>The MP_ABI_VERSION that these signatures and the mirrors were written for.</summary>
-    public const uint AbiVersion = 1;
+    public const uint AbiVersion = 2;
 
     [LibraryImport(Library)]
     [SuppressGCTransition]

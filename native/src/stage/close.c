@@ -47,6 +47,25 @@ static bool reset(struct mp_channel *channel, struct mp_slot *slot)
 	return true;
 }
 
+/* Where the target of a transfer has the socket without knowing (transfer.c), closing it here would not end it: the
+ * connection is shut down first. A worker of the kernel does it, so the close waits for its completion. */
+static bool ends_first(const struct mp_slot *slot)
+{
+	return slot->orphaned && !(slot->flags & (MP_SLOT_GIVEN | MP_SLOT_RESET_DONE | MP_SLOT_ENDED));
+}
+
+static bool end(struct mp_channel *channel, struct mp_slot *slot)
+{
+	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_END, IORING_OP_SHUTDOWN);
+
+	if (!request)
+		return false;
+	mp_batch_target(request, slot);
+	request->len = SHUT_RDWR;
+	slot->flags |= MP_SLOT_ENDING;
+	return true;
+}
+
 static bool close_descriptor(struct mp_channel *channel, struct mp_slot *slot)
 {
 	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_CLOSE, IORING_OP_CLOSE);
@@ -79,12 +98,16 @@ bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
 	}
 	if ((slot->flags & MP_SLOT_CONNECTING) && slot->fd < 0)
 		return true; /* its socket is still being made: that completion comes back here */
-	if ((slot->flags & MP_SLOT_ABORT) && (slot->flags & MP_SLOT_INET) && !(slot->flags & MP_SLOT_RESET_DONE)) {
+	/* A listener is left alone: other channels and processes may listen on the same socket. */
+	if ((slot->flags & MP_SLOT_ABORT) && (slot->flags & MP_SLOT_INET) && slot->kind == MP_KIND_SOCKET &&
+	    !(slot->flags & MP_SLOT_RESET_DONE)) {
 		if (!reset(channel, slot))
 			return false;
 		slot->flags |= MP_SLOT_RESET_DONE;
 	}
 	if (slot->fd >= 0 && !(slot->flags & (MP_SLOT_KEEP_FD | MP_SLOT_CLOSE_SENT))) {
+		if (ends_first(slot))
+			return (slot->flags & MP_SLOT_ENDING) || end(channel, slot);
 		if (!close_descriptor(channel, slot))
 			return false;
 		slot->flags |= MP_SLOT_CLOSE_SENT;

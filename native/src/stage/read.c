@@ -188,6 +188,9 @@ void *mp_lease_address(struct mp_channel *channel, uint32_t lease)
 
 static bool end(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event)
 {
+	/* The end that our own shutdown made is not the peer's. */
+	if (result == 0 && (slot->flags & (MP_SLOT_ENDING | MP_SLOT_ENDED)))
+		result = -ECANCELED;
 	slot->read_state = MP_READ_IDLE;
 	slot->flags &= ~(uint32_t)(MP_SLOT_PAUSING | MP_SLOT_CANCELLED_READ);
 	slot->owed &= ~(uint32_t)MP_OWED_PAUSE;

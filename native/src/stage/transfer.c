@@ -23,6 +23,8 @@ static uint32_t post(struct mp_channel *target, const struct mp_slot *slot, uint
 		arrival->cookie = cookie;
 		arrival->inet = (slot->flags & MP_SLOT_INET) != 0;
 		arrival->fixed = (slot->flags & MP_SLOT_FIXED) != 0;
+		arrival->owned = (slot->flags & MP_SLOT_OWNED) != 0;
+		arrival->orphaned = slot->orphaned;
 		arrival->address_bytes = slot->address_bytes;
 		memcpy(arrival->address, slot->address, sizeof slot->address);
 	}
@@ -92,6 +94,10 @@ bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int
 	MP_ASSERT(slot->flags & MP_SLOT_TRANSFERRING);
 	slot->flags &= ~(uint32_t)MP_SLOT_TRANSFERRING;
 	if (result < 0) {
+		/* The target's table has got the descriptor, and there was no memory for the message: neither side
+		 * knows its number, so it stays there for the target's life. To end the socket it must be shut down. */
+		if (result == -EOVERFLOW && (slot->flags & MP_SLOT_FIXED))
+			slot->orphaned = 1;
 		(void)take(slot->read_to, slot->read_bytes);
 		mp_event_fill(channel, event, slot, MP_STAGE_CLOSE, result, MP_EVENT_GIVEN);
 		return true;
@@ -103,19 +109,21 @@ bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int
 	return false;
 }
 
-/* Closes the descriptor of a connection for which no handle was free. false: the queue has no room. */
-static bool refuse(struct mp_channel *channel, bool fixed, int32_t fd)
+/* Closes the descriptor of a connection for which no handle was free; a caller's fd is left to the caller. false: the
+ * queue has no room. */
+static bool refuse(struct mp_channel *channel, const struct mp_arrival *arrival)
 {
 	struct io_uring_sqe *request;
 
-	if (!fixed) {
-		mp_os_close(fd);
+	if (!arrival->fixed) {
+		if (arrival->owned)
+			mp_os_close(arrival->fd);
 		return true;
 	}
 	request = mp_batch_own(channel, mp_token(MP_TOKEN_NONE, 0, 0), IORING_OP_CLOSE);
 	if (!request)
 		return false;
-	request->file_index = (uint32_t)fd + 1;
+	request->file_index = (uint32_t)arrival->fd + 1;
 	return true;
 }
 
@@ -129,7 +137,7 @@ void mp_arrive_settle(struct mp_channel *channel)
 		pthread_mutex_unlock(&channel->mailbox_lock);
 		if (!refused)
 			continue;
-		if (!refuse(channel, channel->mailbox[entry].fixed, channel->mailbox[entry].fd))
+		if (!refuse(channel, &channel->mailbox[entry]))
 			return;
 		channel->arrivals_refused--;
 		(void)take(channel, entry);
@@ -167,8 +175,9 @@ bool mp_arrive_completed(struct mp_channel *channel, uint32_t entry, int32_t res
 	slot->kind = MP_KIND_SOCKET;
 	slot->cookie = arrival.cookie;
 	slot->fd = result;
-	slot->flags = MP_SLOT_OWNED | (arrival.inet ? MP_SLOT_INET : 0u) |
+	slot->flags = (arrival.owned ? MP_SLOT_OWNED : 0u) | (arrival.inet ? MP_SLOT_INET : 0u) |
 		      (arrival.fixed ? MP_SLOT_FIXED | MP_SLOT_LWCOUNTED : 0u);
+	slot->orphaned = arrival.orphaned;
 	slot->address_bytes = arrival.address_bytes;
 	memcpy(slot->address, arrival.address, sizeof slot->address);
 	channel->lwsockets += arrival.fixed;

@@ -6,6 +6,25 @@
 
 #include "../channel.h"
 
+/* A pipe whose reader has gone brings SIGPIPE to the thread that writes: this one, at any time for a write that had
+ * to wait. A kernel from 6.18 on can be told to bring none. Before that a worker thread of the kernel writes, which has
+ * all signals blocked; as a write that waits would come back to this thread, it is made when poll says that there is
+ * room. */
+static void spare_the_signal(const struct mp_channel *channel, struct mp_slot *slot, struct io_uring_sqe *request)
+{
+	slot->nosignal = slot->kind == MP_KIND_PIPE && !channel->pipes_by_workers;
+	if (slot->nosignal)
+		request->rw_flags = MP_RWF_NOSIGNAL;
+	else if (slot->kind == MP_KIND_PIPE)
+		request->flags |= IOSQE_ASYNC;
+}
+
+/* What is owed for a write that is to be made. */
+static uint32_t next_step(const struct mp_channel *channel, const struct mp_slot *slot)
+{
+	return slot->kind == MP_KIND_PIPE && channel->pipes_by_workers ? MP_OWED_POLL_WRITE : MP_OWED_WRITE;
+}
+
 /* A sendmsg carries its vectors through a struct msghdr, which the kernel copies when it takes the request. */
 static bool issue_vectors(struct mp_channel *channel, struct mp_slot *slot)
 {
@@ -19,6 +38,7 @@ static bool issue_vectors(struct mp_channel *channel, struct mp_slot *slot)
 		request->len = slot->vector_count;
 		request->off = UINT64_MAX;
 		mp_batch_target(request, slot);
+		spare_the_signal(channel, slot, request);
 		return true;
 	}
 	request = mp_batch_request(channel, slot, MP_TOKEN_WRITE, IORING_OP_SENDMSG);
@@ -46,10 +66,12 @@ bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot)
 	mp_batch_target(request, slot);
 	request->addr = (uint64_t)(uintptr_t)slot->write_from;
 	request->len = slot->write_bytes - slot->write_done;
-	if (slot->kind == MP_KIND_SOCKET)
+	if (slot->kind == MP_KIND_SOCKET) {
 		request->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
-	else
+	} else {
 		request->off = UINT64_MAX;
+		spare_the_signal(channel, slot, request);
+	}
 	return true;
 }
 
@@ -79,8 +101,8 @@ static int32_t begin(struct mp_channel *channel, mp_handle handle, void *from, u
 	slot->vector_count = vector_count;
 	slot->write_bytes = bytes;
 	slot->write_done = 0;
-	if (!mp_write_issue(channel, slot))
-		mp_owe(channel, slot, MP_OWED_WRITE);
+	if (next_step(channel, slot) != MP_OWED_WRITE || !mp_write_issue(channel, slot))
+		mp_owe(channel, slot, next_step(channel, slot));
 	mp_batch_filled(channel);
 	mp_channel_leave(channel);
 	return 0;
@@ -144,12 +166,19 @@ bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_
 		} else {
 			advance(slot, (uint32_t)result);
 			MP_COUNT(channel, short_writes, 1);
-			mp_owe(channel, slot, MP_OWED_WRITE);
+			mp_owe(channel, slot, next_step(channel, slot));
 			return false;
 		}
+	} else if (result == -EOPNOTSUPP && slot->nosignal) {
+		channel->pipes_by_workers = true;
+		if (!closing) {
+			mp_owe(channel, slot, MP_OWED_POLL_WRITE);
+			return false;
+		}
+		result = -ECANCELED;
 	} else if (result == -EAGAIN || result == -EINTR) {
 		if (!closing) {
-			mp_owe(channel, slot, result == -EAGAIN ? MP_OWED_POLL_WRITE : MP_OWED_WRITE);
+			mp_owe(channel, slot, result == -EAGAIN ? MP_OWED_POLL_WRITE : next_step(channel, slot));
 			return false;
 		}
 		result = -ECANCELED;

@@ -22,14 +22,21 @@ internal static class DeniedServer
     public const string Failed = "FAILED ";
 
     public static Task<ChildProcess> StartAsync(int errno, params string[] arguments) =>
-        ChildProcess.StartAsync([Command, errno.ToString(CultureInfo.InvariantCulture), .. arguments]);
+        StartAsync(SeccompFilter.IoUringSetup, errno, arguments);
 
-    /// <summary>The child: errno, then command-line configuration. Ready with its port, or with why not.</summary>
+    public static Task<ChildProcess> StartAsync(int call, int errno, string[] arguments) =>
+        ChildProcess.StartAsync([Command, $"{call}", $"{errno}", .. arguments]);
+
+    /// <summary>
+    /// The child: system call, errno, then command-line configuration. Ready with its port, or with why not.
+    /// </summary>
     public static async Task<int> RunAsync(string[] arguments)
     {
-        SeccompFilter.RefuseIoUring(int.Parse(arguments[0], CultureInfo.InvariantCulture));
+        SeccompFilter.Refuse(
+            int.Parse(arguments[0], CultureInfo.InvariantCulture),
+            int.Parse(arguments[1], CultureInfo.InvariantCulture));
         using LogCapture logs = new();
-        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(arguments[1..]);
+        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(arguments[2..]);
         builder.Logging.ClearProviders().AddProvider(logs);
         builder.WebHost.UseMegaPipe();
         builder.WebHost.ConfigureKestrel(options =>

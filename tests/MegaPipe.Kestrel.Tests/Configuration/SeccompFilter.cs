@@ -1,16 +1,18 @@
-// A seccomp filter that refuses io_uring_setup, as a container's profile or an old kernel does. For child processes:
-// it stays for the process's life.
+// A seccomp filter that refuses a system call of io_uring, as a container's profile does. For child processes: it stays
+// for the process's life.
 using System.Runtime.InteropServices;
 
 namespace MegaPipe.Kestrel.Tests.Configuration;
 
 internal static class SeccompFilter
 {
+    public const int IoUringSetup = 425; // the numbers are the same on every architecture
+    public const int IoUringEnter = 426;
+    public const int IoUringRegister = 427;
     public const int Eperm = 1;
     public const int Enosys = 38;
 
     private const int SetNoNewPrivileges = 38;
-    private const int IoUringSetup = 425; // the same on every architecture
     private const nint SetModeFilter = 1;
     private const nint SynchronizeThreads = 1;
     private const uint Allow = 0x7fff_0000;
@@ -28,13 +30,13 @@ internal static class SeccompFilter
         var other => throw new PlatformNotSupportedException($"seccomp's number on {other} is not known here."),
     };
 
-    /// <summary>From now on io_uring_setup fails with this errno, on every thread of the process.</summary>
-    public static void RefuseIoUring(int errno)
+    /// <summary>From now on the system call fails with this errno, on every thread of the process.</summary>
+    public static void Refuse(int call, int errno)
     {
         Instruction[] program =
         [
             new(Load, 0, 0, 0),
-            new(JumpIfEqual, 0, 1, IoUringSetup),
+            new(JumpIfEqual, 0, 1, (uint)call),
             new(Return, 0, 0, RefuseWithErrno | (uint)errno),
             new(Return, 0, 0, Allow),
         ];

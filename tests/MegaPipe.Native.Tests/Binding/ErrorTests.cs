@@ -63,6 +63,16 @@ public sealed class ErrorTests
     }
 
     [Fact]
+    public void ToException_WhereLockedMemoryIsUsedUp_NamesTheLimit()
+    {
+        SocketException exception = Assert.IsType<SocketException>(
+            ChannelError.ToException(ChannelError.LockedMemory, "Creating a channel"));
+
+        Assert.Equal(SocketError.NoBufferSpaceAvailable, exception.SocketErrorCode);
+        Assert.Contains("RLIMIT_MEMLOCK", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void ThrowIfNegative_OfAResult_ReturnsIt()
     {
         Assert.Equal(7, ChannelError.ThrowIfNegative(7, "Writing"));

@@ -74,6 +74,7 @@ public sealed class LayoutTests
         Assert.Equal(FeatureSet.ReasonBytes, s_c["MP_REASON_BYTES"]);
         Assert.Equal(ChannelError.TooOld, s_c["MP_ERROR_TOO_OLD"]);
         Assert.Equal(ChannelError.Denied, s_c["MP_ERROR_DENIED"]);
+        Assert.Equal(ChannelError.LockedMemory, s_c["MP_ERROR_LOCKED_MEMORY"]);
     }
 
     // struct iovec's iov_base and iov_len and the reasons are the only fields that are named otherwise here.

@@ -1,6 +1,9 @@
 // Where the native library is looked for, and what is said when it is not there.
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.RegularExpressions;
 
 namespace MegaPipe.Native.Tests.Binding;
 
@@ -56,6 +59,38 @@ public sealed class LoaderTests : IDisposable
     }
 
     [Fact]
+    public void Library_OfAnotherArchitecture_ReasonNamesBoth()
+    {
+        string path = Path.Combine(_directory, NativeLibraryLoader.FileName);
+        byte[] image = File.ReadAllBytes(BuiltLibrary);
+        bool x64 = RuntimeInformation.ProcessArchitecture == Architecture.X64;
+        BinaryPrimitives.WriteUInt16LittleEndian(image.AsSpan(18), (ushort)(x64 ? 183 : 62)); // e_machine
+        File.WriteAllBytes(path, image);
+
+        string? reason = Find(out nint library);
+
+        Assert.Equal(0, library);
+        string expected = x64
+            ? "it is built for arm64, this process is x64" : "it is built for x64, this process is arm64";
+        Assert.Contains($"{path} cannot be loaded: {expected}.", reason, StringComparison.Ordinal);
+        Assert.Contains(
+            $"Use the library built for {NativeLibraryLoader.RuntimeFolder}", reason, StringComparison.Ordinal);
+    }
+
+    /// <summary>What README says of glibc is what the library asks the dynamic linker for.</summary>
+    [Fact]
+    public void Library_Built_NeedsTheGlibcThatTheReadmeNames()
+    {
+        string image = Encoding.Latin1.GetString(File.ReadAllBytes(BuiltLibrary));
+        Version? needed = Regex.Matches(image, @"GLIBC_(2\.\d+)\0")
+            .Select(match => new Version(match.Groups[1].Value)).Max();
+        string readme = File.ReadAllText(Path.Combine(RepositoryRoot(), "README.md"));
+
+        // Null: built for another C library.
+        Assert.Contains($"glibc {needed ?? new Version(2, 33)} or newer", readme, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Application_WithoutTheLibrary_ReportsNotSupportedAndDoesNotThrow()
     {
         foreach (string file in Directory.GetFiles(AppContext.BaseDirectory, "*.dll"))
@@ -82,6 +117,17 @@ public sealed class LoaderTests : IDisposable
     public void RuntimeFolder_Here_IsTheRuntimesName()
     {
         Assert.Matches("^linux-(musl-)?(x64|arm64)$", NativeLibraryLoader.RuntimeFolder);
+    }
+
+    private static string RepositoryRoot()
+    {
+        string? folder = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(folder, "MegaPipe.sln")))
+        {
+            folder = Path.GetDirectoryName(folder) ?? throw new DirectoryNotFoundException("MegaPipe.sln");
+        }
+
+        return folder;
     }
 
     // Another name, because the linker finds a library that is loaded already by its name alone.

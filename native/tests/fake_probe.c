@@ -1,0 +1,54 @@
+/* The probe on a kernel whose answers come late: none is taken for the answer to a later question. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "fake_kernel_rig.h"
+
+/* The number of the enter that gets no answer in its time; it comes during the next. */
+static uint32_t late, enters;
+
+static void answer_late(void)
+{
+	enters++;
+	fake_chances.defer = enters == late ? 1000 : 0;
+	fake_chances.late_install = enters == late ? 1000 : 0;
+	if (enters == late + 1)
+		fake_run(1);
+}
+
+static struct mp_features probe(uint32_t late_enter)
+{
+	struct mp_features features = { .size = sizeof features };
+
+	late = late_enter;
+	enters = 0;
+	fake_begin(1, NULL);
+	fake_on_wait = answer_late;
+	(void)mp_probe(&features);
+	fake_end(); /* also: an fd that came too late was closed */
+	return features;
+}
+
+/* The fake does not know the probe's own sockets, so a leased read gets EBADF from it. */
+static void answer_that_comes_late_is_not_taken_for_the_next(void)
+{
+	struct mp_features features = probe(0);
+
+	CHECK(features.available & 1u << MP_FEATURE_LWSOCKET);
+	CHECK(features.available & 1u << MP_FEATURE_FD_INSTALL);
+	CHECK(strstr(features.reason[MP_FEATURE_LEASED_READ], "Bad file descriptor"));
+	features = probe(1);
+	CHECK(strstr(features.reason[MP_FEATURE_LWSOCKET], "expired"));
+	CHECK(strstr(features.reason[MP_FEATURE_LEASED_READ], "Bad file descriptor"));
+	features = probe(2);
+	CHECK(features.available & 1u << MP_FEATURE_LWSOCKET);
+	CHECK(strstr(features.reason[MP_FEATURE_FD_INSTALL], "expired"));
+	CHECK(strstr(features.reason[MP_FEATURE_SOCKET_NAME], "not supported"));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct test tests[] = { TEST(answer_that_comes_late_is_not_taken_for_the_next) };
+
+	return RUN_TESTS(tests, argc, argv);
+}
