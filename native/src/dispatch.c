@@ -99,6 +99,11 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		if (completion->res >= 0)
 			mp_os_close(completion->res);
 		break;
+	case MP_TOKEN_END:
+		MP_ASSERT(slot->flags & MP_SLOT_ENDING);
+		slot->flags ^= MP_SLOT_ENDING | MP_SLOT_ENDED;
+		mp_owe(channel, slot, MP_OWED_CLOSE);
+		break;
 	case MP_TOKEN_CANCEL:
 	case MP_TOKEN_RESET:
 	case MP_TOKEN_CLOSE:
@@ -203,6 +208,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 	int64_t deadline_ns = timeout_ns > 0 ? mp_os_now_ns() + timeout_ns : 0;
 	uint32_t count, seen;
 
+	mp_renew_some(channel);
 	mp_read_feed(channel);
 	mp_arrive_settle(channel);
 	count = mp_owed_settle(channel, events, capacity);

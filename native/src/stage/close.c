@@ -47,6 +47,26 @@ static bool reset(struct mp_channel *channel, struct mp_slot *slot)
 	return true;
 }
 
+/* Where the kernel releases a closed lightweight socket late, its peer would get the end late: the connection is shut
+ * down first, both ways as close(2) does. A worker of the kernel does it, so the close waits for its completion. */
+static bool ends_first(const struct mp_channel *channel, const struct mp_slot *slot)
+{
+	return channel->releases_late && slot->kind == MP_KIND_SOCKET && (slot->flags & MP_SLOT_FIXED) &&
+	       !(slot->flags & (MP_SLOT_GIVEN | MP_SLOT_SHARED | MP_SLOT_RESET_DONE | MP_SLOT_ENDED));
+}
+
+static bool end(struct mp_channel *channel, struct mp_slot *slot)
+{
+	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_END, IORING_OP_SHUTDOWN);
+
+	if (!request)
+		return false;
+	mp_batch_target(request, slot);
+	request->len = SHUT_RDWR;
+	slot->flags |= MP_SLOT_ENDING;
+	return true;
+}
+
 static bool close_descriptor(struct mp_channel *channel, struct mp_slot *slot)
 {
 	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_CLOSE, IORING_OP_CLOSE);
@@ -85,9 +105,13 @@ bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
 		slot->flags |= MP_SLOT_RESET_DONE;
 	}
 	if (slot->fd >= 0 && !(slot->flags & (MP_SLOT_KEEP_FD | MP_SLOT_CLOSE_SENT))) {
+		if (ends_first(channel, slot))
+			return (slot->flags & MP_SLOT_ENDING) || end(channel, slot);
 		if (!close_descriptor(channel, slot))
 			return false;
 		slot->flags |= MP_SLOT_CLOSE_SENT;
+		if (channel->releases_late && (slot->flags & MP_SLOT_FIXED))
+			channel->closed_late++;
 	}
 	return true;
 }
