@@ -31,6 +31,9 @@ struct rig_link {
 	uint32_t flags;   /* of the ACCEPT event */
 };
 
+/* Whether this kernel has MP_FEATURE_*: a test that stands on one says so, and skips or expects less without it. */
+int kernel_has(uint32_t feature);
+
 /* A small channel: 128 handles, 16 buffers of 1024 bytes, flags as given. */
 struct mp_config rig_config(uint32_t flags);
 void rig_open(struct rig *rig, const struct mp_config *config);
