@@ -10,7 +10,7 @@
 #include "megapipe.h"
 
 #define RIG_INBOX 1024u
-#define RIG_WAIT_NS 10000000000 /* far beyond anything that is not a hang */
+#define RIG_WAIT_NS 30000000000 /* far beyond anything that is not a hang, in an emulator too */
 
 struct rig {
 	struct mp_channel *channel;

@@ -72,13 +72,15 @@ static int run(char *line, long limit_s)
 int main(int argc, char **argv)
 {
 	const struct rlimit fds = { FDS, FDS };
-	long limit_s = getenv("limit_s") ? atol(getenv("limit_s")) : 60; /* from the kernel's command line */
+	const char *limit = getenv("limit_s") ? getenv("limit_s") : "60"; /* from the kernel's command line */
 	char line[MAX_LINE], name[MAX_LINE];
 	struct utsname kernel;
 	FILE *programs;
 
 	(void)argc;
 	(void)argv;
+	/* A test of a program may take as long as the program: native/tests/common_test.c. */
+	(void)setenv("TEST_LIMIT_S", limit, 1);
 	mount_at("proc", "/proc");
 	mount_at("sysfs", "/sys");
 	mount_at("devtmpfs", "/dev");
@@ -95,7 +97,7 @@ int main(int argc, char **argv)
 		line[strcspn(line, "\n")] = '\0';
 		memcpy(name, line, sizeof name);
 		printf("run-kernel: start %s\n", name);
-		status = run(line, limit_s);
+		status = run(line, atol(limit));
 		if (status == -1)
 			printf("run-kernel: end timeout %s\n", name);
 		else if (WIFSIGNALED(status))
