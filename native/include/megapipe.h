@@ -135,7 +135,8 @@ enum {
 	MP_FEATURE_NO_IOWAIT = 6,     /* a waiting ring does not show as iowait (6.15) */
 	MP_FEATURE_DIRECT_WAKE = 7,   /* wake without an eventfd (6.13) */
 	MP_FEATURE_SOCKET_NAME = 8,   /* getsockname on a lightweight socket (after 6.18) */
-	MP_FEATURE_COUNT = 9,
+	MP_FEATURE_PROMPT_CLOSE = 9,  /* a closed lightweight socket is released at once (6.13) */
+	MP_FEATURE_COUNT = 10,
 };
 
 #define MP_REASON_BYTES 160
@@ -273,7 +274,8 @@ enum {
  * Event: CLOSE with MP_EVENT_RETIRED, the handle's last. 0, -EBADF, -EINVAL, -EALREADY, -EBUSY (being transferred). */
 MP_API int32_t mp_close(struct mp_channel *channel, mp_handle handle, uint32_t flags);
 
-/* A new fd for the handle's socket, which the caller owns (CLOEXEC). The handle goes on. Works at once, with a system
+/* A new fd for the handle's socket, which the caller owns (CLOEXEC). The handle goes on; the connection ends when both
+ * are closed (of a lightweight socket before 6.13 perhaps later: shut it down first). Works at once, with a system
  * call. -EBADF, -ENOTSUP (lightweight socket on a kernel before 6.8), -EMFILE. */
 MP_API int32_t mp_to_fd(struct mp_channel *channel, mp_handle handle);
 

@@ -106,6 +106,8 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	channel->max_lwsockets = config.max_lwsockets;
 	channel->owed_head = MP_NO_SLOT;
 	channel->starved_head = MP_NO_SLOT;
+	channel->renew_next = MP_NO_SLOT;
+	channel->renew_after = MP_RENEW_AFTER;
 	channel->wake_fd = -1;
 	channel->reads_limited = true;
 	pthread_mutex_init(&channel->mailbox_lock, NULL);
@@ -134,6 +136,7 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	if (error)
 		goto close_buffers;
 	channel->files_registered = mp_ring_register_files(&channel->ring, config.max_lwsockets) == 0;
+	channel->releases_late = channel->files_registered && !mp_ring_releases_at_once();
 	atomic_store_explicit(&channel->direct_wake,
 			      !(config.flags & MP_CONFIG_WAKE_EVENTFD) &&
 				      mp_ring_post(&channel->ring, mp_token(MP_TOKEN_NONE, 0, 0)) == 0,

@@ -20,6 +20,10 @@ enum { MP_AWAKE, MP_SLEEPING, MP_WAKE_ASKED };
 /* Connections on their way from other channels. Bounded: a sender that finds no entry gets -EBUSY. */
 #define MP_MAILBOX_ENTRIES 256u
 
+/* Late releases: closed lightweight sockets between two renewals (renew.c), so about so many wait at a time. About a
+ * megabyte of the kernel's. */
+#define MP_RENEW_AFTER 256u
+
 struct mp_arrival {
 	uint64_t cookie;
 	int32_t fd; /* of a refused one: to be closed */
@@ -62,6 +66,7 @@ struct mp_channel {
 	uint32_t lwsockets; /* in use or reserved for an outstanding accept */
 	bool files_registered;
 	_Atomic bool direct_wake; /* post to the ring; cleared by a waker that is denied it, orders nothing */
+	bool releases_late; /* the kernel keeps closed lightweight sockets behind earlier requests: release.c */
 	bool reads_limited; /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
 	bool pipes_by_workers; /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
 	_Atomic bool inside; /* a carrier is in a call: catches a second one, orders nothing */
@@ -69,6 +74,9 @@ struct mp_channel {
 	uint32_t owed_tail;
 	uint32_t starved_head; /* leased reads waiting for buffers, oldest first */
 	uint32_t starved_tail;
+	uint32_t renew_after; /* MP_RENEW_AFTER; tests have less */
+	uint32_t closed_late; /* lightweight sockets closed since the last renewal began */
+	uint32_t renew_next;  /* the slot that is next, or MP_NO_SLOT between renewals */
 	int32_t wake_fd;
 	bool wake_armed;
 
@@ -134,6 +142,10 @@ uint32_t mp_owed_settle(struct mp_channel *channel, struct mp_event *events, uin
 /* dispatch.c */
 void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
 		   int32_t result, uint32_t flags);
+
+/* renew.c */
+/* Renews what holds closed lightweight sockets back, a part at a time. */
+void mp_renew_some(struct mp_channel *channel);
 
 /* sync.c: makes one request at once and returns its result; other completions stay queued. */
 int32_t mp_sync_request(struct mp_channel *channel, struct mp_slot *slot, uint32_t op);

@@ -215,6 +215,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 	int64_t deadline_ns = timeout_ns > 0 ? mp_os_now_ns() + timeout_ns : 0;
 	uint32_t count, seen;
 
+	mp_renew_some(channel);
 	mp_read_feed(channel);
 	mp_arrive_settle(channel);
 	count = mp_owed_settle(channel, events, capacity);

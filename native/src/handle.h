@@ -57,8 +57,11 @@ enum {
 	MP_SLOT_POLLING_WRITE = 1u << 17,
 	MP_SLOT_LIMITED = 1u << 18, /* the leased read in the kernel has a limit */
 	MP_SLOT_INSTALLING = 1u << 19, /* mp_to_fd gave up on an install that is still to complete */
+	MP_SLOT_SHARED = 1u << 20,     /* mp_to_fd made an fd of it: closing the handle does not end the connection */
 	MP_SLOT_ENDING = 1u << 21,     /* closing: the shutdown before the close is in flight */
 	MP_SLOT_ENDED = 1u << 22,      /* ... and has completed */
+	MP_SLOT_RENEW_READ = 1u << 23, /* the read was cancelled to be made again: renew.c */
+	MP_SLOT_RENEW_WRITE = 1u << 24,
 };
 
 #define MP_ADDRESS_BYTES 28u /* sizeof(struct sockaddr_in6): what a slot keeps of a peer's address */

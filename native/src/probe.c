@@ -24,7 +24,7 @@
 
 static const char *const names[MP_FEATURE_COUNT] = {
 	"ring",	      "leased_read", "lwsocket",    "transfer",	   "single_thread",
-	"fd_install", "no_iowait",   "direct_wake", "socket_name",
+	"fd_install", "no_iowait",   "direct_wake", "socket_name",   "prompt_close",
 };
 
 const char *mp_feature_name(uint32_t feature)
@@ -272,6 +272,15 @@ static void probe_socket_name(struct mp_features *features, struct mp_ring *ring
 		       mp_error_text(result < 0 ? result : -EOPNOTSUPP));
 }
 
+static void probe_prompt_close(struct mp_features *features)
+{
+	if (mp_ring_releases_at_once())
+		allow(features, MP_FEATURE_PROMPT_CLOSE);
+	else
+		refuse(features, MP_FEATURE_PROMPT_CLOSE,
+		       "a closed lightweight socket is released late, behind older connections. Linux 6.13 ends that.");
+}
+
 static void probe_single_thread(struct mp_features *features)
 {
 	const struct mp_ring_config config = { .entries = PROBE_ENTRIES, .cq_entries = PROBE_ENTRIES * 2,
@@ -351,6 +360,7 @@ static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 	probe_fd_install(features, ring, index);
 	probe_socket_name(features, ring, index);
 	probe_transfer(features, ring, index);
+	probe_prompt_close(features);
 	armed = probe_leased_read(features, ring, &buffers, registered, pair);
 	close(pair[1]);
 	armed = armed && !end_leased_read(ring);

@@ -103,4 +103,8 @@ static inline uint32_t mp_ring_flags(const struct mp_ring *ring)
 	return atomic_load_explicit(ring->sq_flags, memory_order_relaxed);
 }
 
+/* Whether the kernel releases a closed direct descriptor while a request on an earlier one is in flight; tried once per
+ * process. In release.c. Any thread. */
+bool mp_ring_releases_at_once(void);
+
 #endif

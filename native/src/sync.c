@@ -54,19 +54,30 @@ static int32_t install(struct mp_channel *channel, struct mp_slot *slot)
 	return finish(channel, slot, MP_TOKEN_INSTALL);
 }
 
+/* An fd for a lightweight socket. */
+static int32_t make_fd(struct mp_channel *channel, struct mp_slot *slot)
+{
+	int32_t result;
+
+	mp_channel_enter(channel);
+	result = install(channel, slot);
+	mp_channel_leave(channel);
+	return result == -EINVAL || result == -EOPNOTSUPP ? -ENOTSUP : result;
+}
+
 int32_t mp_to_fd(struct mp_channel *channel, mp_handle handle)
 {
 	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
-	int32_t result;
+	int32_t fd;
 
 	if (!slot)
 		return -EBADF;
 	if (!(slot->flags & MP_SLOT_FIXED))
 		return mp_os_duplicate(slot->fd);
-	mp_channel_enter(channel);
-	result = install(channel, slot);
-	mp_channel_leave(channel);
-	return result == -EINVAL || result == -EOPNOTSUPP ? -ENOTSUP : result;
+	fd = make_fd(channel, slot);
+	if (fd >= 0)
+		slot->flags |= MP_SLOT_SHARED;
+	return fd;
 }
 
 int32_t mp_peek_fd(struct mp_channel *channel, mp_handle handle)
@@ -88,7 +99,7 @@ int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, void *add
 	if (!(slot->flags & MP_SLOT_FIXED))
 		return mp_os_name(slot->fd, false, address, capacity);
 	/* No getsockname on a direct descriptor up to 6.18; an fd for a moment answers (6.8). */
-	fd = mp_to_fd(channel, handle);
+	fd = make_fd(channel, slot);
 	if (fd < 0)
 		return fd;
 	result = mp_os_name(fd, false, address, capacity);

@@ -7,6 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+int kernel_has(uint32_t feature)
+{
+	struct mp_features features = { .size = sizeof features };
+
+	CHECK_EQUAL(0, mp_probe(&features));
+	return (features.available >> feature & 1) != 0;
+}
+
 struct mp_config rig_config(uint32_t flags)
 {
 	struct mp_config config = { .size = sizeof config, .flags = flags, .max_handles = 128, .queue_entries = 64,

@@ -10,7 +10,7 @@
 #include "megapipe.h"
 
 #define RIG_INBOX 1024u
-#define RIG_WAIT_NS 10000000000 /* far beyond anything that is not a hang */
+#define RIG_WAIT_NS 30000000000 /* far beyond anything that is not a hang, in an emulator too */
 
 struct rig {
 	struct mp_channel *channel;
@@ -30,6 +30,9 @@ struct rig_link {
 	int32_t peer;     /* the other end, a blocking socket of the test */
 	uint32_t flags;   /* of the ACCEPT event */
 };
+
+/* Whether this kernel has MP_FEATURE_*: a test that stands on one says so, and skips or expects less without it. */
+int kernel_has(uint32_t feature);
 
 /* A small channel: 128 handles, 16 buffers of 1024 bytes, flags as given. */
 struct mp_config rig_config(uint32_t flags);

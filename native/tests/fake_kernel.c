@@ -22,6 +22,8 @@ void (*fake_on_wait)(void);
 bool fake_no_nosignal;
 uint32_t fake_waits;
 uint32_t fake_cq_entries;
+bool fake_releases_late;
+uint32_t fake_late_most;
 static uint64_t seed;
 static struct {
 	uint8_t opcode;
@@ -54,6 +56,8 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_random = new_seed * 0x9e3779b97f4a7c15u + 1;
 	fake_chances = chances ? *chances : (struct fake_chances){ 0 };
 	fake_cq_entries = 0;
+	fake_releases_late = false;
+	fake_late_most = 0;
 	fake_fd_limit = 1024;
 	fake_on_wait = NULL;
 	fake_no_nosignal = false;
@@ -250,6 +254,8 @@ void mp_ring_close(struct mp_ring *ring)
 	for (uint32_t i = 0; i < fake->fixed_count; i++)
 		if (fake->fixed[i])
 			fake_file_drop(fake->fixed[i] - 1);
+	for (uint32_t i = 0; i < fake->late_count; i++)
+		fake_file_drop(fake->late[i].file);
 	fake_fd_close(ring->fd);
 	ring->fd = -1;
 	free(ring->sqes);
@@ -266,6 +272,7 @@ void fake_ring_free(struct fake_ring *fake)
 	free(fake->fixed);
 	free(fake->group_owned);
 	free(fake->overflow);
+	free(fake->late);
 	free(fake);
 }
 
@@ -338,6 +345,11 @@ int32_t mp_ring_check(struct mp_ring *ring)
 {
 	(void)ring;
 	return 0;
+}
+
+bool mp_ring_releases_at_once(void)
+{
+	return !fake_releases_late;
 }
 
 int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count)

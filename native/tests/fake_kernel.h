@@ -53,11 +53,19 @@ struct fake_file {
 	struct fake_ring *ring;
 };
 
+/* A closed direct descriptor, kept until every request on one that is older than its close has ended. */
+struct fake_late {
+	uint32_t file;
+	uint64_t closed;
+};
+
 struct fake_ring {
 	struct mp_ring *ring;
 	_Atomic uint32_t sq_head, sq_tail, sq_flags, cq_head, cq_tail;
 	uint32_t *fixed; /* file numbers */
 	uint32_t fixed_count;
+	struct fake_late *late; /* closed direct descriptors that are not released yet, oldest first */
+	uint32_t late_count, late_room;
 	struct io_uring_buf_ring *group;
 	uint32_t group_entries;
 	uint16_t group_head, group_seen;
@@ -72,6 +80,7 @@ struct fake_request {
 	struct io_uring_sqe sqe;
 	struct fake_ring *ring;
 	uint32_t file;
+	uint64_t number; /* in the order in which requests were taken */
 	uint32_t done, bytes;
 	struct iovec *vectors;
 	uint32_t vector_count;
@@ -92,6 +101,9 @@ extern uint32_t fake_waits;
 extern bool fake_no_nosignal;
 /* Completion queues get at most this many entries: 0 for what is asked. */
 extern uint32_t fake_cq_entries;
+/* Closed direct descriptors are released in order, behind earlier requests, as Linux does up to 6.12. Set before a
+ * channel is made. */
+extern bool fake_releases_late;
 
 /* The next `count` requests of `opcode` fail with `error` when they are tried. */
 void fake_fail(uint8_t opcode, int32_t error, uint32_t count);
@@ -179,6 +191,11 @@ void fake_post(struct fake_ring *ring, uint64_t user_data, int32_t result, uint3
 int32_t fake_buffer_take(struct fake_ring *ring, uint8_t **address, uint32_t *bytes);
 bool fake_buffers_left(struct fake_ring *ring);
 int32_t fake_fixed_make(struct fake_ring *ring, uint32_t number);
+/* Drops the ring's hold on a closed direct descriptor's file, now or later. */
+void fake_fixed_release(struct fake_ring *ring, uint32_t number);
+void fake_late_settle(struct fake_ring *ring);
+/* The most that have waited at a time, since fake_begin. */
+extern uint32_t fake_late_most;
 /* The error that a test asked for, or 0. */
 int32_t fake_failure(uint8_t opcode);
 

@@ -66,6 +66,8 @@ void model_open(struct mp_config (*draw)(void), bool nonblock)
 		struct mp_config config = draw();
 
 		MUST(mp_create(&config, &model.channels[i]) == 0);
+		/* Schedules are short: what is renewed now and then is renewed often. */
+		model.channels[i]->renew_after = 1 + random_below(&model.random, 8);
 		model.listener_fds[i] = fake_listen((uint16_t)(LISTENER_PORT + i), nonblock);
 		model.listeners[i] = mp_register(model.channels[i], model.listener_fds[i], 1000000 + i, 0);
 		MUST(model.listeners[i] > 0);

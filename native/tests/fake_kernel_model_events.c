@@ -150,6 +150,7 @@ static void write_event(struct conn *conn, const struct mp_event *event)
 		conn->acked += conn->writing;
 	} else {
 		MUST(event->result == -ECANCELED || event->result == -EPIPE || event->result == -ECONNRESET);
+		MUST(event->result != -ECANCELED || conn->state == CLOSING);
 		conn->write_broken = true;
 	}
 	/* Ours again: a kernel that still looked at it would see this. */

@@ -180,7 +180,7 @@ static int32_t close_descriptor(struct fake_request *request)
 
 		result = index < request->ring->fixed_count && request->ring->fixed[index] ? 0 : -EBADF;
 		if (!result) {
-			fake_file_drop(request->ring->fixed[index] - 1);
+			fake_fixed_release(request->ring, request->ring->fixed[index] - 1);
 			request->ring->fixed[index] = 0;
 		}
 	} else {

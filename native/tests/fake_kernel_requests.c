@@ -13,11 +13,13 @@
 #define REQUESTS 4096u
 
 static struct fake_request requests[REQUESTS];
+static uint64_t taken;
 static uint32_t used; /* entries from here on were never live */
 
 void fake_requests_begin(void)
 {
 	used = 0;
+	taken = 0;
 }
 
 void fake_requests_abandon(void)
@@ -48,6 +50,39 @@ uint64_t fake_checksum(const struct fake_request *request)
 	return sum;
 }
 
+void fake_fixed_release(struct fake_ring *ring, uint32_t number)
+{
+	if (!fake_releases_late) {
+		fake_file_drop(number);
+		return;
+	}
+	if (ring->late_count == ring->late_room) {
+		ring->late_room = ring->late_room * 2 + 16;
+		ring->late = realloc(ring->late, ring->late_room * sizeof *ring->late);
+		FAKE_RULE(ring->late);
+	}
+	ring->late[ring->late_count++] = (struct fake_late){ number, taken };
+	if (ring->late_count > fake_late_most)
+		fake_late_most = ring->late_count;
+}
+
+void fake_late_settle(struct fake_ring *ring)
+{
+	uint64_t oldest = UINT64_MAX;
+	uint32_t released = 0;
+
+	if (!ring->late_count)
+		return;
+	for (uint32_t i = 0; i < used; i++)
+		if (requests[i].live && requests[i].ring == ring && (requests[i].sqe.flags & IOSQE_FIXED_FILE) &&
+		    requests[i].number < oldest)
+			oldest = requests[i].number;
+	while (released < ring->late_count && ring->late[released].closed < oldest)
+		fake_file_drop(ring->late[released++].file);
+	ring->late_count -= released;
+	memmove(ring->late, ring->late + released, ring->late_count * sizeof *ring->late);
+}
+
 void fake_finish(struct fake_request *request, int32_t result, uint32_t flags)
 {
 	if (request->vectors) {
@@ -59,6 +94,7 @@ void fake_finish(struct fake_request *request, int32_t result, uint32_t flags)
 	if (request->file != FAKE_NONE)
 		fake_file_drop(request->file);
 	request->live = false;
+	fake_late_settle(request->ring);
 	fake_post(request->ring, request->sqe.user_data, result, flags);
 }
 
@@ -153,6 +189,7 @@ void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe)
 	request->ring = ring;
 	request->sqe = *sqe;
 	request->file = FAKE_NONE;
+	request->number = ++taken;
 	check_single(request);
 	if (!no_file) {
 		uint32_t number = sqe->flags & IOSQE_FIXED_FILE ?

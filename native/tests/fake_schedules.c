@@ -209,6 +209,7 @@ static void run_schedule(uint64_t seed)
 	if (chance(20))
 		fake_fd_limit = 12 + below(20);
 	fake_no_nosignal = chance(30);
+	fake_releases_late = chance(40);
 	model_open(draw_config, chance(50));
 	for (uint32_t i = 0; i < TURNS; i++)
 		turn();

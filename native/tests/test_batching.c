@@ -57,12 +57,18 @@ static uint64_t calls_with(uint32_t flags, uint32_t threshold)
 		CHECK_EQUAL(0, mp_set_cookie(rig.channel, links[i].handle, i));
 		CHECK_EQUAL(0, mp_read_start(rig.channel, links[i].handle));
 	}
+	/* The first reads' limit may be refused (before 6.17): one round, and they are as they stay. */
 	rig_turn(&rig);
+	echo_round(&rig, links);
+	rig_nothing(&rig);
 	before = rig_counters(&rig);
 	for (uint32_t round = 0; round < ROUNDS; round++)
 		echo_round(&rig, links);
+	rig_nothing(&rig);
 	after = rig_counters(&rig);
-	CHECK_EQUAL(LINKS * ROUNDS, after.requests - before.requests); /* the writes; the reads stay armed */
+	/* The writes; the reads stay armed, but for one now and then that the kernel ends (seen on 6.1). */
+	CHECK_EQUAL(LINKS * ROUNDS + (after.rearms - before.rearms), after.requests - before.requests);
+	CHECK(after.rearms - before.rearms <= LINKS * ROUNDS / 50);
 	CHECK_EQUAL(2 * LINKS * ROUNDS, after.events - before.events);
 	CHECK(after.dispatches - before.dispatches <= after.events - before.events);
 	CHECK(after.waits <= after.system_calls);
@@ -121,6 +127,7 @@ static void requests_wait_for_threshold_or_flush(void)
 	CHECK_EQUAL(4, rig_counters(&rig).handles_live);
 	send_all(links[3].peer, "x", 1);
 	CHECK_EQUAL(1, rig_take(&rig, links[3].handle, MP_STAGE_READ).result);
+	rig_turn(&rig); /* a kernel that refused the reads' limit (before 6.17) gets them again */
 	CHECK_EQUAL(3, rig_counters(&rig).in_flight);
 	for (uint32_t i = 0; i < 4; i++) {
 		CHECK_EQUAL(0, mp_unregister(rig.channel, links[i].handle));

@@ -8,7 +8,10 @@ namespace MegaPipe.Kestrel;
 /// <summary>Whether accepted sockets live outside the process's fd table (the paper's lwsocket, §3.3).</summary>
 public enum LightweightSockets
 {
-    /// <summary>Lightweight where nothing that Kestrel reads needs an fd: endpoints bound to one address.</summary>
+    /// <summary>
+    /// Lightweight where nothing that Kestrel reads needs an fd (endpoints bound to one address) and the kernel
+    /// releases closed ones at once (Linux 6.13 or newer).
+    /// </summary>
     Auto,
 
     /// <summary>Always lightweight; on a wildcard bind <c>LocalEndPoint</c> is the listener's address.</summary>

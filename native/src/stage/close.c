@@ -47,11 +47,15 @@ static bool reset(struct mp_channel *channel, struct mp_slot *slot)
 	return true;
 }
 
-/* Where the target of a transfer has the socket without knowing (transfer.c), closing it here would not end it: the
- * connection is shut down first. A worker of the kernel does it, so the close waits for its completion. */
-static bool ends_first(const struct mp_slot *slot)
+/* Where the target of a transfer has the socket without knowing (transfer.c), closing it here would not end it; where
+ * the kernel releases a closed lightweight socket late, its peer would get the end late. There the connection is shut
+ * down first, both ways as close(2) does. A worker of the kernel does it, so the close waits for its completion. */
+static bool ends_first(const struct mp_channel *channel, const struct mp_slot *slot)
 {
-	return slot->orphaned && !(slot->flags & (MP_SLOT_GIVEN | MP_SLOT_RESET_DONE | MP_SLOT_ENDED));
+	bool late = channel->releases_late && slot->kind == MP_KIND_SOCKET && (slot->flags & MP_SLOT_FIXED) &&
+		    !(slot->flags & MP_SLOT_SHARED);
+
+	return (slot->orphaned || late) && !(slot->flags & (MP_SLOT_GIVEN | MP_SLOT_RESET_DONE | MP_SLOT_ENDED));
 }
 
 static bool end(struct mp_channel *channel, struct mp_slot *slot)
@@ -106,11 +110,13 @@ bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
 		slot->flags |= MP_SLOT_RESET_DONE;
 	}
 	if (slot->fd >= 0 && !(slot->flags & (MP_SLOT_KEEP_FD | MP_SLOT_CLOSE_SENT))) {
-		if (ends_first(slot))
+		if (ends_first(channel, slot))
 			return (slot->flags & MP_SLOT_ENDING) || end(channel, slot);
 		if (!close_descriptor(channel, slot))
 			return false;
 		slot->flags |= MP_SLOT_CLOSE_SENT;
+		if (channel->releases_late && (slot->flags & MP_SLOT_FIXED))
+			channel->closed_late++;
 	}
 	return true;
 }

@@ -74,6 +74,7 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 	if (!request)
 		return false;
 	mp_batch_target(request, slot);
+	slot->flags &= ~(uint32_t)MP_SLOT_RENEW_READ;
 	if (once) {
 		request->addr = (uint64_t)(uintptr_t)slot->read_to;
 		request->len = slot->read_bytes;
@@ -212,6 +213,12 @@ static void lease(struct mp_channel *channel, struct mp_slot *slot, const struct
 	event->data = (uint64_t)(uintptr_t)mp_buffers_address(&channel->buffers, number);
 }
 
+/* Cancelled by renew.c, and by nobody else since. */
+static bool renewed(const struct mp_slot *slot, int32_t result)
+{
+	return result == -ECANCELED && (slot->flags & MP_SLOT_RENEW_READ);
+}
+
 static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
 			     struct mp_event *event)
 {
@@ -238,7 +245,7 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 		refused = true;
 	}
 	if (completion->res > 0 || completion->res == -ENOBUFS || completion->res == -EINTR ||
-	    completion->res == -EAGAIN || refused) {
+	    completion->res == -EAGAIN || refused || renewed(slot, completion->res)) {
 		bool ending = slot->state == MP_SLOT_CLOSING || (slot->flags & MP_SLOT_PAUSING);
 
 		if (ending && !written)
@@ -279,7 +286,7 @@ bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const s
 	}
 	MP_ASSERT(slot->read_state == MP_READ_ONCE);
 	MP_ASSERT(completion->res <= 0 || (uint32_t)completion->res <= slot->read_bytes);
-	if (completion->res == -EAGAIN || completion->res == -EINTR) {
+	if (completion->res == -EAGAIN || completion->res == -EINTR || renewed(slot, completion->res)) {
 		if (ending)
 			return end(channel, slot, -ECANCELED, event);
 		mp_owe(channel, slot, completion->res == -EAGAIN ? MP_OWED_POLL_READ : MP_OWED_READ_ONCE);

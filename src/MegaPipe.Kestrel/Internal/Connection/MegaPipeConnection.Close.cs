@@ -4,6 +4,7 @@
 //   Abort, or an error while sending → RST, or FIN with FinOnError       (Reset, Close)
 //
 // The handle is retired when its last completion was reaped; only then is DisposeAsync done.
+using System.Net.Sockets;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
@@ -53,9 +54,32 @@ internal sealed partial class MegaPipeConnection
         await _retiredDone.Task.ConfigureAwait(false);
         await _closedFired.Task.ConfigureAwait(false);
         _output.Free();
-        _socket?.Dispose();
+        DisposeSocket();
         _connectionClosed.Dispose();
         await base.DisposeAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// The socket that the app asked for is a second way to the connection, which ends with the later of both. Shut
+    /// down first, as stock does: a kernel may release a lightweight socket late (native/src/release.c).
+    /// </summary>
+    private void DisposeSocket()
+    {
+        if (_socket is not { } socket)
+        {
+            return;
+        }
+
+        try
+        {
+            socket.Shutdown(SocketShutdown.Both);
+        }
+        catch (Exception error) when (error is SocketException or ObjectDisposedException)
+        {
+            // Reset, or disposed by the app.
+        }
+
+        socket.Dispose();
     }
 
     /// <summary>Any thread: ends the connection for a reason.</summary>

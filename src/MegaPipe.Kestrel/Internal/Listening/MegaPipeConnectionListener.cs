@@ -32,7 +32,9 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         _channels = channels;
         _onDisposed = onDisposed;
         _accepted = new AcceptQueue(channels.Channels[0].Scheduling);
-        (bool lwSockets, bool askLocal) = SocketKind(endpoint.EndPoint, options.LightweightSockets);
+        (bool lwSockets, bool askLocal) = SocketKind(
+            endpoint.EndPoint, options.LightweightSockets, MegaPipeFeatures.Has(Feature.LwSocket),
+            MegaPipeFeatures.Has(Feature.PromptClose));
         _partitions =
         [
             .. channels.Channels.Select(
@@ -146,7 +148,12 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     /// <summary>
     /// Whether to accept lightweight sockets, and whether each connection has a local address of its own.
     /// </summary>
-    private static (bool LwSockets, bool AskLocal) SocketKind(EndPoint endPoint, LightweightSockets option)
+    /// <remarks>
+    /// Where the kernel releases closed lightweight sockets late, each close costs more than an ordinary one
+    /// (native/src/release.c), so only who asks for them gets them.
+    /// </remarks>
+    internal static (bool LwSockets, bool AskLocal) SocketKind(
+        EndPoint endPoint, LightweightSockets option, bool available, bool promptClose)
     {
         bool wildcard = endPoint is IPEndPoint ip &&
             (ip.Address.Equals(IPAddress.Any) || ip.Address.Equals(IPAddress.IPv6Any));
@@ -154,8 +161,8 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         {
             LightweightSockets.Always => true,
             LightweightSockets.Never => false,
-            _ => !wildcard,
+            _ => !wildcard && promptClose,
         };
-        return (lwSockets && MegaPipeFeatures.Has(Feature.LwSocket), wildcard && !lwSockets);
+        return (lwSockets && available, wildcard && !(lwSockets && available));
     }
 }
