@@ -105,6 +105,8 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	channel->max_lwsockets = config.max_lwsockets;
 	channel->owed_head = MP_NO_SLOT;
 	channel->starved_head = MP_NO_SLOT;
+	channel->ends_head = MP_NO_SLOT;
+	channel->ends_tail = MP_NO_SLOT;
 	channel->wake_fd = -1;
 	channel->reads_limited = true;
 	pthread_mutex_init(&channel->mailbox_lock, NULL);

@@ -66,6 +66,8 @@ struct mp_channel {
 	uint32_t owed_tail;
 	uint32_t starved_head; /* leased reads waiting for buffers, oldest first */
 	uint32_t starved_tail;
+	uint32_t ends_head; /* slots that get a poll for their end, oldest first */
+	uint32_t ends_tail;
 	int32_t wake_fd;
 	bool wake_armed;
 
@@ -131,6 +133,24 @@ uint32_t mp_owed_settle(struct mp_channel *channel, struct mp_event *events, uin
 /* dispatch.c */
 void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
 		   int32_t result, uint32_t flags);
+
+/* ends.c */
+
+/* A leased read begins: its socket gets a poll for the end after a while. */
+void mp_ends_expect(struct mp_channel *channel, struct mp_slot *slot);
+/* No poll is to be made any more. */
+void mp_ends_forget(struct mp_channel *channel, struct mp_slot *slot);
+/* Makes the polls that are due, as far as the queue has room. */
+void mp_ends_sweep(struct mp_channel *channel);
+/* How long the channel may sleep until the next is due; -1: as long as it likes. */
+int64_t mp_ends_timeout_ns(const struct mp_channel *channel);
+bool mp_ends_due(const struct mp_channel *channel);
+/* Cancels the poll, if there is one. false: the queue has no room. */
+bool mp_ends_cancel(struct mp_channel *channel, struct mp_slot *slot);
+/* Cancels the leased read so that it is armed again. false: the queue has no room. */
+bool mp_ends_ask(struct mp_channel *channel, struct mp_slot *slot);
+void mp_ends_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result);
+bool mp_ends_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
 
 /* sync.c: makes one request at once and returns its result; other completions stay queued. */
 int32_t mp_sync_request(struct mp_channel *channel, struct mp_slot *slot, uint32_t op);

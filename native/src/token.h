@@ -30,6 +30,8 @@ enum {
 	MP_TOKEN_POLL_READ = 14,
 	MP_TOKEN_POLL_WRITE = 15,
 	MP_TOKEN_NAME = 16,
+	MP_TOKEN_POLL_END = 24,   /* see ends.c */
+	MP_TOKEN_CANCEL_END = 25, /* of that poll, or of the read that it has asked again */
 	MP_TOKEN_ACCEPT = 0x40,      /* + accept slot */
 	MP_TOKEN_POLL_ACCEPT = 0x80, /* + accept slot */
 	MP_ACCEPT_SLOTS = 64,
