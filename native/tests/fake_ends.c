@@ -143,6 +143,57 @@ static void poll_cancelled_by_nobody_is_made_again(void)
 	end();
 }
 
+/* The poll looked at its socket when it was to be cancelled, and waits on. */
+static void cancel_that_misses_the_poll_is_made_again(void)
+{
+	struct rig_link link;
+
+	begin();
+	link = pair(false);
+	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
+	pause(&link);
+	fake_pass(SECOND_NS);
+	rig_nothing(&rig);
+	CHECK_EQUAL(1, rig_counters(&rig).in_flight);
+	fake_fail(IORING_OP_ASYNC_CANCEL, -ENOENT, 1);
+	unlink_pair(&link);
+	end();
+}
+
+/* The poll is the library's: it does not keep a connection from another channel, and tells nothing on its way there. */
+static void transfer_with_the_poll_in_flight_goes_on(void)
+{
+	struct mp_config config = rig_config(0);
+	struct mp_channel *target;
+	struct rig_link link;
+	struct mp_event event;
+
+	begin();
+	CHECK_EQUAL(0, mp_create(&config, &target));
+	link = pair(false);
+	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
+	pause(&link);
+	fake_pass(SECOND_NS);
+	rig_nothing(&rig);
+	CHECK_EQUAL(1, rig_counters(&rig).in_flight);
+	CHECK_EQUAL(0, mp_transfer(rig.channel, link.handle, target, 5));
+	fake_peer_shutdown((uint32_t)link.peer);
+	fake_run(1);
+	CHECK(mp_flush(rig.channel) >= 0);
+	event = rig_take(&rig, link.handle, MP_STAGE_CLOSE);
+	CHECK_EQUAL(MP_EVENT_RETIRED | MP_EVENT_GIVEN, event.flags);
+	rig_nothing(&rig);
+	CHECK_EQUAL(1, mp_dispatch(target, &event, 1, -1));
+	CHECK_EQUAL(5, event.cookie);
+	CHECK_EQUAL(0, mp_read_start(target, event.handle));
+	CHECK_EQUAL(1, mp_dispatch(target, &event, 1, -1));
+	CHECK_EQUAL(0, event.result);
+	CHECK_EQUAL(0, event.flags);
+	mp_destroy(target);
+	fake_peer_close((uint32_t)link.peer);
+	end();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -151,6 +202,8 @@ int main(int argc, char **argv)
 		TEST(close_while_the_poll_is_awaited_made_or_answered_retires),
 		TEST(end_while_paused_is_an_event_of_its_own),
 		TEST(poll_cancelled_by_nobody_is_made_again),
+		TEST(cancel_that_misses_the_poll_is_made_again),
+		TEST(transfer_with_the_poll_in_flight_goes_on),
 	};
 
 	return RUN_TESTS(tests, argc, argv);
