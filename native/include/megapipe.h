@@ -62,6 +62,8 @@ enum {
 	MP_EVENT_RETIRED = 1u << 6,
 	/* CLOSE: the handle was given away by mp_transfer. */
 	MP_EVENT_GIVEN = 1u << 7,
+	/* READ: the peer has ended or reset a connection whose leased read is paused; see mp_read_pause. */
+	MP_EVENT_HANGUP = 1u << 8,
 };
 
 /* One completion (paper §3.1, mp_dispatch). 48 bytes. */
@@ -117,6 +119,7 @@ struct mp_counters {
 	uint64_t cq_overflows;    /* times the completion queue overflowed: a defect signal */
 	uint64_t stale_events;    /* completions of retired handles, dropped */
 	uint64_t rearms;          /* leased reads that the kernel had ended and the channel armed again */
+	uint64_t ends_found;      /* ends that a leased read had missed and a poll for them found */
 	uint64_t short_writes;    /* writes the kernel did in part and the channel went on with */
 	uint64_t transfers;       /* connections given to other channels */
 	uint64_t leases_out;      /* receive buffers the caller holds now */
@@ -236,7 +239,9 @@ MP_API int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffe
 MP_API int32_t mp_read_start(struct mp_channel *channel, mp_handle handle);
 
 /* Stops a leased read; data already taken from the socket still arrives, then an event with -ECANCELED (without
- * MP_EVENT_MORE) says that it has stopped; or the end of the stream or an error comes instead. 0, -EBADF, -EALREADY. */
+ * MP_EVENT_MORE) says that it has stopped; or the end of the stream or an error comes instead. If the peer ends the
+ * connection while it has stopped, an event with MP_EVENT_HANGUP says so within a second, once: result 0, or -ECONNRESET
+ * after a reset. What the socket still holds, and the end, come when reading goes on. 0, -EBADF, -EALREADY. */
 MP_API int32_t mp_read_pause(struct mp_channel *channel, mp_handle handle);
 
 /* Gives a lease back; its memory must not be touched any more. Also after its handle was retired. 0, -EINVAL. */

@@ -108,6 +108,8 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	channel->starved_head = MP_NO_SLOT;
 	channel->renew_next = MP_NO_SLOT;
 	channel->renew_after = MP_RENEW_AFTER;
+	channel->ends_head = MP_NO_SLOT;
+	channel->ends_tail = MP_NO_SLOT;
 	channel->wake_fd = -1;
 	channel->reads_limited = true;
 	pthread_mutex_init(&channel->mailbox_lock, NULL);

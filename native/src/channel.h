@@ -77,6 +77,8 @@ struct mp_channel {
 	uint32_t renew_after; /* MP_RENEW_AFTER; tests have less */
 	uint32_t closed_late; /* lightweight sockets closed since the last renewal began */
 	uint32_t renew_next;  /* the slot that is next, or MP_NO_SLOT between renewals */
+	uint32_t ends_head; /* slots that get a poll for their end, oldest first */
+	uint32_t ends_tail;
 	int32_t wake_fd;
 	bool wake_armed;
 
@@ -146,6 +148,24 @@ void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const str
 /* renew.c */
 /* Renews what holds closed lightweight sockets back, a part at a time. */
 void mp_renew_some(struct mp_channel *channel);
+
+/* ends.c */
+
+/* A leased read begins: its socket gets a poll for the end after a while. */
+void mp_ends_expect(struct mp_channel *channel, struct mp_slot *slot);
+/* No poll is to be made any more. */
+void mp_ends_forget(struct mp_channel *channel, struct mp_slot *slot);
+/* Makes the polls that are due, as far as the queue has room. */
+void mp_ends_sweep(struct mp_channel *channel);
+/* How long the channel may sleep until the next is due; -1: as long as it likes. */
+int64_t mp_ends_timeout_ns(const struct mp_channel *channel);
+bool mp_ends_due(const struct mp_channel *channel);
+/* Cancels the poll, if there is one. false: the queue has no room. */
+bool mp_ends_cancel(struct mp_channel *channel, struct mp_slot *slot);
+/* Cancels the leased read so that it is armed again. false: the queue has no room. */
+bool mp_ends_ask(struct mp_channel *channel, struct mp_slot *slot);
+void mp_ends_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result);
+bool mp_ends_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
 
 /* sync.c: makes one request at once and returns its result; other completions stay queued. */
 int32_t mp_sync_request(struct mp_channel *channel, struct mp_slot *slot, uint32_t op);

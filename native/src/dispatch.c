@@ -109,6 +109,12 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		slot->flags ^= MP_SLOT_ENDING | MP_SLOT_ENDED;
 		mp_owe(channel, slot, MP_OWED_CLOSE);
 		break;
+	case MP_TOKEN_POLL_END:
+		written = mp_ends_completed(channel, slot, completion->res, event);
+		break;
+	case MP_TOKEN_CANCEL_END:
+		mp_ends_cancel_completed(channel, slot, completion->res);
+		break;
 	case MP_TOKEN_RESET:
 	case MP_TOKEN_CLOSE:
 	case MP_TOKEN_NAME:
@@ -216,6 +222,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 	uint32_t count, seen;
 
 	mp_renew_some(channel);
+	mp_ends_sweep(channel);
 	mp_read_feed(channel);
 	mp_arrive_settle(channel);
 	count = mp_owed_settle(channel, events, capacity);
@@ -231,19 +238,26 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		bool owed = (channel->owed_head != MP_NO_SLOT || channel->arrivals_refused) && timeout_ns != 0;
 		/* Reads wait for buffers that those before them did not need: no sleep until each was tried. */
 		bool hungry = mp_read_hungry(channel) && timeout_ns != 0;
-		int32_t result = enter(channel, hungry ? 0 : !owed ? timeout_ns : round ? OWED_RETRY_NS : 0);
+		int64_t sleep_ns = hungry ? 0 : !owed ? timeout_ns : round ? OWED_RETRY_NS : 0;
+		int64_t ends_ns = mp_ends_timeout_ns(channel);
+		bool shortened = ends_ns >= 0 && (sleep_ns < 0 || ends_ns < sleep_ns);
+		int32_t result = enter(channel, shortened ? ends_ns : sleep_ns);
 		bool woken = awake_again(channel);
 		/* A kernel that took requests hides the signal that ended its wait behind their number. */
 		bool waited = result >= 0 && !owed && !hungry && !mp_ring_pending(&channel->ring);
 
+		/* Not the caller's time was over but that until the next poll for an end (ends.c). A signal that the
+		 * kernel hid comes before that. */
+		shortened = shortened && mp_ends_due(channel);
 		if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN)
 			return result;
 		count = reap(channel, events, capacity, &seen);
 		mp_arrive_settle(channel);
 		count += mp_owed_settle(channel, events + count, capacity - count);
-		if (count > 0 || woken || timeout_ns == 0 || result == -EINTR || (waited && !seen) ||
-		    (result == -ETIME && !owed))
+		if (count > 0 || woken || timeout_ns == 0 || result == -EINTR || (waited && !seen && !shortened) ||
+		    (result == -ETIME && !owed && !shortened))
 			return (int32_t)count;
+		mp_ends_sweep(channel);
 		mp_read_feed(channel);
 		if (timeout_ns > 0) {
 			timeout_ns = deadline_ns - mp_os_now_ns();

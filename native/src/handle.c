@@ -63,7 +63,7 @@ void mp_handles_retire(struct mp_handles *handles, uint32_t index)
 
 	MP_ASSERT(slot->state != MP_SLOT_FREE);
 	MP_ASSERT(slot->in_flight == 0);
-	MP_ASSERT(!(slot->flags & MP_SLOT_OWES));
+	MP_ASSERT(!(slot->flags & (MP_SLOT_OWES | MP_SLOT_AWAITS_END)));
 	slot->state = MP_SLOT_FREE;
 	slot->generation = (slot->generation + 1) & MP_GENERATION_MASK;
 	slot->next = handles->free_head;

@@ -34,6 +34,7 @@ enum {
 	MP_OWED_ACCEPT = 1u << 9,     /* see mp_accepts */
 	MP_OWED_CONNECT = 1u << 10,   /* the socket is there, connect it */
 	MP_OWED_STOP = 1u << 11,      /* cancel every accept */
+	MP_OWED_ASK = 1u << 16,       /* have the leased read look at its socket again: ends.c */
 };
 
 enum {
@@ -62,6 +63,12 @@ enum {
 	MP_SLOT_ENDED = 1u << 22,      /* ... and has completed */
 	MP_SLOT_RENEW_READ = 1u << 23, /* the read was cancelled to be made again: renew.c */
 	MP_SLOT_RENEW_WRITE = 1u << 24,
+	MP_SLOT_AWAITS_END = 1u << 25, /* on the list of those that get a poll for their end: ends.c */
+	MP_SLOT_POLLING_END = 1u << 26, /* that poll is in the kernel */
+	MP_SLOT_CANCELLED_END = 1u << 27, /* and was cancelled */
+	MP_SLOT_PAUSED = 1u << 28, /* a leased read was paused, and none made since */
+	MP_SLOT_ASKED = 1u << 29,  /* the leased read was cancelled to be armed again, since the poll saw the end */
+	MP_SLOT_SOUGHT = 1u << 30, /* ... and was armed again */
 };
 
 #define MP_ADDRESS_BYTES 28u /* sizeof(struct sockaddr_in6): what a slot keeps of a peer's address */
@@ -69,9 +76,11 @@ enum {
 
 struct mp_slot {
 	uint64_t cookie;
+	int64_t end_poll_at_ns; /* of the coarse clock */
 	uint32_t generation;
 	uint32_t next; /* free list, or starved list */
 	uint32_t next_owed;
+	uint32_t next_end, previous_end; /* list of those that get a poll for their end, oldest first */
 	int32_t fd;
 	uint32_t flags;
 	uint32_t owed;

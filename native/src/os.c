@@ -163,10 +163,20 @@ uint32_t mp_os_fd_limit(void)
 	return (uint32_t)limit.rlim_cur;
 }
 
-int64_t mp_os_now_ns(void)
+static int64_t read_clock_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t mp_os_now_ns(void)
+{
+	return read_clock_ns(CLOCK_MONOTONIC);
+}
+
+int64_t mp_os_coarse_ns(void)
+{
+	return read_clock_ns(CLOCK_MONOTONIC_COARSE);
 }

@@ -31,5 +31,7 @@ uint32_t mp_os_fd_limit(void);
 
 /* CLOCK_MONOTONIC. */
 int64_t mp_os_now_ns(void);
+/* The same clock, late by up to a tick (10 ms) and cheap enough to be read all the time. */
+int64_t mp_os_coarse_ns(void);
 
 #endif

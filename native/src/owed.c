@@ -73,13 +73,16 @@ static bool settle_request(struct mp_channel *channel, struct mp_slot *slot, uin
 	case MP_OWED_PAUSE:
 		return slot->read_state != MP_READ_LEASED || mp_read_cancel(channel, slot);
 	case MP_OWED_PAUSED:
-		slot->flags &= ~(uint32_t)(MP_SLOT_PAUSING | MP_SLOT_CANCELLED_READ);
+		slot->flags &= ~(uint32_t)(MP_SLOT_PAUSING | MP_SLOT_CANCELLED_READ | MP_SLOT_ASKED | MP_SLOT_SOUGHT);
+		slot->flags |= MP_SLOT_PAUSED;
 		slot->read_state = MP_READ_IDLE;
 		mp_event_fill(channel, event, slot, MP_STAGE_READ, -ECANCELED, 0);
 		*written = true;
 		return true;
 	case MP_OWED_ACCEPT:
 		return mp_accept_settle(channel, slot, event, written);
+	case MP_OWED_ASK:
+		return mp_ends_ask(channel, slot);
 	case MP_OWED_STOP:
 		return slot->state == MP_SLOT_CLOSING || mp_accept_cancel(channel, slot);
 	case MP_OWED_CONNECT:

@@ -31,7 +31,7 @@ static bool renew(struct mp_channel *channel, struct mp_slot *slot)
 			return false;
 		slot->flags |= MP_SLOT_RENEW_WRITE;
 	}
-	return true;
+	return mp_ends_cancel(channel, slot); /* made again later */
 }
 
 void mp_renew_some(struct mp_channel *channel)

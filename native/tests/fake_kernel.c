@@ -298,6 +298,7 @@ static int32_t wait_for_completion(struct fake_ring *fake, int64_t timeout_ns)
 	if (fake->cq_head != fake->cq_tail)
 		return 0;
 	FAKE_RULE(timeout_ns >= 0); /* asleep for ever: an event or a wake-up was lost */
+	fake_pass(timeout_ns);
 	return -ETIME;
 }
 

@@ -14,6 +14,8 @@
 #define FAKE_FDS 1024u
 #define FAKE_INBOX_BYTES 4096u
 #define FAKE_BACKLOG 64u
+/* The end that a receive has missed is asked for within this time: a second, and what a schedule passes at once. */
+#define FAKE_DEAF_NS 4000000000
 
 /* How often, per mille. */
 struct fake_chances {
@@ -29,6 +31,7 @@ struct fake_chances {
 	uint16_t reset;         /* a connection breaks under a transfer */
 	uint16_t abort;         /* ECONNABORTED of an accept */
 	uint16_t late_install;  /* an fd install that does not complete at once */
+	uint16_t lose_end;      /* a multishot receive takes data and the end behind it for data, and waits */
 };
 
 enum { FAKE_STREAM = 1, FAKE_LISTENER, FAKE_EVENTFD, FAKE_RING };
@@ -77,6 +80,8 @@ struct fake_ring {
 struct fake_request {
 	bool live;
 	bool running; /* cannot be cancelled any more */
+	bool deaf;    /* has missed the end */
+	int64_t deaf_since_ns;
 	struct io_uring_sqe sqe;
 	struct fake_ring *ring;
 	uint32_t file;
@@ -116,6 +121,8 @@ void fake_fail_notify(int32_t error, uint32_t count);
 void fake_inject(struct mp_ring *ring, uint64_t user_data, int32_t result, uint32_t flags);
 /* Lets every request that can do so make progress, `rounds` times. */
 void fake_run(uint32_t rounds);
+/* Lets time pass: the clock stands still but for waits that end with their time. */
+void fake_pass(int64_t time_ns);
 
 /* Forgets everything at once, also what a broken channel left; before its memory is freed. */
 void fake_abandon(void);

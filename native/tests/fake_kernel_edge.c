@@ -190,3 +190,13 @@ int64_t mp_os_now_ns(void)
 {
 	return now_ns += 1000;
 }
+
+int64_t mp_os_coarse_ns(void)
+{
+	return now_ns;
+}
+
+void fake_pass(int64_t time_ns)
+{
+	now_ns += time_ns;
+}

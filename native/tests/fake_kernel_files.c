@@ -180,6 +180,12 @@ uint32_t fake_file_ready(uint32_t number)
 		return file->counter ? POLLIN : 0;
 	if (file->count || file->ended)
 		ready |= POLLIN;
+	if (file->ended)
+		ready |= POLLRDHUP;
+	if (file->ended && (file->shut_write || file->peer == FAKE_NONE))
+		ready |= POLLHUP;
+	if (file->broken)
+		ready |= POLLERR;
 	if (file->shut_write || file->peer == FAKE_NONE || fake_file(file->peer)->count < FAKE_INBOX_BYTES)
 		ready |= POLLOUT;
 	return ready;

@@ -10,6 +10,10 @@
 
 #define SERVER_PORT 9
 
+/* So much time passes in so many rounds of the end: what a read has missed is found while it lasts. */
+#define ROUNDS_PER_PASS 10u
+#define PASS_NS 300000000
+
 static struct conn *find(uint32_t channel, mp_handle handle)
 {
 	for (uint32_t i = 0; i < CONNS; i++)
@@ -115,6 +119,13 @@ static void read_ended(struct conn *conn, int32_t result)
 
 static void read_event(struct conn *conn, const struct mp_event *event)
 {
+	if (event->flags & MP_EVENT_HANGUP) {
+		MUST(event->flags == MP_EVENT_HANGUP && !conn->reading && conn->state == OPEN);
+		MUST(event->result == 0 || event->result == -ECONNRESET);
+		MUST(conn->peer_shut || conn->no_more_reads || conn->peer == FAKE_NONE ||
+		     fake_peer_gone(conn->peer));
+		return;
+	}
 	MUST(conn->reading);
 	if (conn->reading == READING_ONCE) {
 		MUST(event->flags == 0);
@@ -299,6 +310,8 @@ bool model_drain_step(uint32_t round)
 {
 	bool busy = false;
 
+	if (round % ROUNDS_PER_PASS == 0)
+		fake_pass(PASS_NS);
 	match_peers();
 	for (uint32_t i = 0; i < CONNS; i++)
 		busy |= drain(&model.conns[i], round);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "fake_kernel.h"
+#include "os.h"
 #include "token.h"
 
 static bool waits(const struct fake_request *request)
@@ -33,6 +34,10 @@ static void receive_leased(struct fake_request *request)
 	uint8_t *address;
 	int32_t lease, result;
 
+	if (request->deaf) {
+		FAKE_RULE(mp_os_coarse_ns() - request->deaf_since_ns < FAKE_DEAF_NS); /* a lost end stays lost */
+		return;
+	}
 	/* Linux asks for a buffer before it looks for data, once when the receive is armed. */
 	if (!request->done && !fake_buffers_left(request->ring)) {
 		fake_finish(request, -ENOBUFS, 0);
@@ -66,7 +71,9 @@ static void receive_leased(struct fake_request *request)
 			return;
 		}
 		fake_post(request->ring, request->sqe.user_data, result, flags | IORING_CQE_F_MORE);
-		if (fake_chance(fake_chances.defer))
+		request->deaf = !file->count && file->ended && fake_chance(fake_chances.lose_end);
+		request->deaf_since_ns = mp_os_coarse_ns();
+		if (request->deaf || fake_chance(fake_chances.defer))
 			return;
 	}
 }

@@ -65,6 +65,7 @@ static struct fake_chances draw_chances(void)
 	chances.fault = (uint16_t)(chance(30) ? below(100) : 0);
 	chances.reset = (uint16_t)(chance(20) ? below(10) : 0);
 	chances.abort = (uint16_t)(chance(20) ? below(300) : 0);
+	chances.lose_end = (uint16_t)(chance(50) ? below(1001) : 0);
 	chances.late_install = (uint16_t)(chance(30) ? below(800) : 0);
 	return chances;
 }
@@ -169,6 +170,7 @@ static void turn(void)
 		break;
 	case 4:
 		CHECK(mp_flush(model.channels[channel]) >= -EAGAIN);
+		fake_pass((int64_t)below(200) * 1000000);
 		break;
 	case 5:
 	case 6:

@@ -46,6 +46,7 @@ static void structs(void)
 	FIELD(mp_counters, cq_overflows);
 	FIELD(mp_counters, stale_events);
 	FIELD(mp_counters, rearms);
+	FIELD(mp_counters, ends_found);
 	FIELD(mp_counters, short_writes);
 	FIELD(mp_counters, transfers);
 	FIELD(mp_counters, leases_out);
@@ -77,6 +78,7 @@ static void values(void)
 	VALUE(MP_EVENT_DISCONNECTED);
 	VALUE(MP_EVENT_RETIRED);
 	VALUE(MP_EVENT_GIVEN);
+	VALUE(MP_EVENT_HANGUP);
 	VALUE(MP_CONFIG_SINGLE_THREAD);
 	VALUE(MP_CONFIG_NO_FD_INSTALL);
 	VALUE(MP_CONFIG_WAKE_EVENTFD);

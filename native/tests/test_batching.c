@@ -66,8 +66,10 @@ static uint64_t calls_with(uint32_t flags, uint32_t threshold)
 		echo_round(&rig, links);
 	rig_nothing(&rig);
 	after = rig_counters(&rig);
-	/* The writes; the reads stay armed, but for one now and then that the kernel ends (seen on 6.1). */
-	CHECK_EQUAL(LINKS * ROUNDS + (after.rearms - before.rearms), after.requests - before.requests);
+	/* The writes. The reads stay armed, but for one now and then that the kernel ends (seen on 6.1), and each may get
+	 * a poll for its end on a machine that is slow. */
+	CHECK(after.requests - before.requests >= LINKS * ROUNDS + (after.rearms - before.rearms));
+	CHECK(after.requests - before.requests <= LINKS * ROUNDS + (after.rearms - before.rearms) + LINKS);
 	CHECK(after.rearms - before.rearms <= LINKS * ROUNDS / 50);
 	CHECK_EQUAL(2 * LINKS * ROUNDS, after.events - before.events);
 	CHECK(after.dispatches - before.dispatches <= after.events - before.events);
@@ -128,7 +130,7 @@ static void requests_wait_for_threshold_or_flush(void)
 	send_all(links[3].peer, "x", 1);
 	CHECK_EQUAL(1, rig_take(&rig, links[3].handle, MP_STAGE_READ).result);
 	rig_turn(&rig); /* a kernel that refused the reads' limit (before 6.17) gets them again */
-	CHECK_EQUAL(3, rig_counters(&rig).in_flight);
+	CHECK(rig_counters(&rig).in_flight >= 3 && rig_counters(&rig).in_flight <= 6);
 	for (uint32_t i = 0; i < 4; i++) {
 		CHECK_EQUAL(0, mp_unregister(rig.channel, links[i].handle));
 		if (i < 3)

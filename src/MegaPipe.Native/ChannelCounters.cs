@@ -40,6 +40,9 @@ internal struct ChannelCounters
     /// <summary>Leased reads that the kernel had ended and the channel armed again.</summary>
     public ulong Rearms;
 
+    /// <summary>Ends that a leased read had missed and a poll for them found.</summary>
+    public ulong EndsFound;
+
     /// <summary>Writes that the kernel did in part and the channel went on with.</summary>
     public ulong ShortWrites;
 

@@ -45,6 +45,11 @@ internal enum EventFlags : uint
     /// Close: the connection was given to another channel, or with <see cref="Retired"/> clear, could not be.
     /// </summary>
     Given = 1u << 7,
+
+    /// <summary>
+    /// Read: the peer has ended or reset a connection whose leased read is paused. Result 0, or a reset.
+    /// </summary>
+    HangUp = 1u << 8,
 }
 
 /// <summary>One completion, as <see cref="Channel.Dispatch"/> returns it.</summary>
@@ -90,6 +95,8 @@ internal readonly struct ChannelEvent
     public bool IsDisconnected => (Flags & EventFlags.Disconnected) != 0;
 
     public bool IsRetired => (Flags & EventFlags.Retired) != 0;
+
+    public bool IsHangUp => (Flags & EventFlags.HangUp) != 0;
 
     public bool IsGiven => (Flags & EventFlags.Given) != 0;
 

@@ -93,6 +93,8 @@ bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
 		return false;
 	if (writing && !(slot->flags & MP_SLOT_CANCELLED_WRITE) && !mp_write_cancel(channel, slot))
 		return false;
+	if (!mp_ends_cancel(channel, slot))
+		return false;
 	if (slot->kind == MP_KIND_LISTENER && !mp_accept_cancel(channel, slot))
 		return false;
 	if ((slot->flags & MP_SLOT_CONNECTING) && !(slot->flags & MP_SLOT_CANCELLED_OTHER)) {
@@ -125,12 +127,13 @@ int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_
 {
 	slot->state = MP_SLOT_CLOSING;
 	slot->flags |= flags;
+	mp_ends_forget(channel, slot);
 	if (slot->read_state == MP_READ_STARVED) {
 		mp_read_unstarve(channel, slot);
 		slot->read_state = MP_READ_LEASED;
 		mp_owe(channel, slot, MP_OWED_PAUSED);
 	}
-	slot->owed &= ~(uint32_t)(MP_OWED_PAUSE | MP_OWED_STOP);
+	slot->owed &= ~(uint32_t)(MP_OWED_PAUSE | MP_OWED_STOP | MP_OWED_ASK);
 	/* A connect that waits for room will not be made: its event is owed like any other's. */
 	if (!mp_close_advance(channel, slot) || (slot->owed & ~(uint32_t)MP_OWED_CLOSE) || mp_close_finished(slot))
 		mp_owe(channel, slot, MP_OWED_CLOSE);

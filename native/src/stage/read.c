@@ -116,6 +116,7 @@ int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint
 		return -EBUSY;
 	mp_channel_enter(channel);
 	slot->read_state = MP_READ_ONCE;
+	slot->flags &= ~(uint32_t)MP_SLOT_PAUSED;
 	slot->read_to = buffer;
 	slot->read_bytes = bytes;
 	if (!mp_read_issue(channel, slot))
@@ -137,6 +138,8 @@ int32_t mp_read_start(struct mp_channel *channel, mp_handle handle)
 		return -EBUSY;
 	mp_channel_enter(channel);
 	slot->read_state = MP_READ_LEASED;
+	slot->flags &= ~(uint32_t)MP_SLOT_PAUSED;
+	mp_ends_expect(channel, slot);
 	if (!mp_read_issue(channel, slot))
 		mp_owe(channel, slot, MP_OWED_LEASED);
 	mp_batch_filled(channel);
@@ -192,9 +195,17 @@ static bool end(struct mp_channel *channel, struct mp_slot *slot, int32_t result
 	/* The end that our own shutdown made is not the peer's. */
 	if (result == 0 && (slot->flags & (MP_SLOT_ENDING | MP_SLOT_ENDED)))
 		result = -ECANCELED;
+	if (result == -ECANCELED && (slot->flags & MP_SLOT_PAUSING)) {
+		slot->flags |= MP_SLOT_PAUSED;
+	} else if (result <= 0) {
+		/* Nothing more will be read: there is no end left to miss. */
+		mp_ends_forget(channel, slot);
+		if (slot->flags & MP_SLOT_SOUGHT)
+			MP_COUNT(channel, ends_found, 1);
+	}
 	slot->read_state = MP_READ_IDLE;
-	slot->flags &= ~(uint32_t)(MP_SLOT_PAUSING | MP_SLOT_CANCELLED_READ);
-	slot->owed &= ~(uint32_t)MP_OWED_PAUSE;
+	slot->flags &= ~(uint32_t)(MP_SLOT_PAUSING | MP_SLOT_CANCELLED_READ | MP_SLOT_ASKED | MP_SLOT_SOUGHT);
+	slot->owed &= ~(uint32_t)(MP_OWED_PAUSE | MP_OWED_ASK);
 	mp_event_fill(channel, event, slot, MP_STAGE_READ, result, 0);
 	return true;
 }
@@ -245,11 +256,13 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 		refused = true;
 	}
 	if (completion->res > 0 || completion->res == -ENOBUFS || completion->res == -EINTR ||
-	    completion->res == -EAGAIN || refused || renewed(slot, completion->res)) {
+	    completion->res == -EAGAIN || completion->res == -ECANCELED || refused) {
 		bool ending = slot->state == MP_SLOT_CLOSING || (slot->flags & MP_SLOT_PAUSING);
 
 		if (ending && !written)
 			return end(channel, slot, -ECANCELED, event);
+		if (slot->flags & MP_SLOT_ASKED)
+			slot->flags ^= MP_SLOT_ASKED | MP_SLOT_SOUGHT;
 		if (ending) {
 			/* PAUSED ends it for a closing slot too: same event. */
 			mp_owe(channel, slot, MP_OWED_PAUSED);

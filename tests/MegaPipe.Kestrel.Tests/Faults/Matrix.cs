@@ -32,6 +32,27 @@ public sealed class BadInputOnMegaPipeLwsocketAlways(ITestOutputHelper output)
 public sealed class BadInputOnMegaPipeSmallBuffers(ITestOutputHelper output)
     : BadInputContract(TransportKind.MegaPipeSmallBuffers, output);
 
+[Trait("Transport", "Sockets"), Trait("Area", "LostEnd")]
+public sealed class LostEndOnSockets() : LostEndContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "LostEnd")]
+public sealed class LostEndOnMegaPipe() : LostEndContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "LostEnd")]
+public sealed class LostEndOnMegaPipeThreadPool() : LostEndContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "LostEnd")]
+public sealed class LostEndOnMegaPipeInline() : LostEndContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "LostEnd")]
+public sealed class LostEndOnMegaPipeNoLwsocket() : LostEndContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "LostEnd")]
+public sealed class LostEndOnMegaPipeLwsocketAlways() : LostEndContract(TransportKind.MegaPipeLwsocketAlways);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "LostEnd")]
+public sealed class LostEndOnMegaPipeSmallBuffers() : LostEndContract(TransportKind.MegaPipeSmallBuffers);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Starvation")]
 public sealed class StarvationOnSockets() : StarvationContract(TransportKind.Sockets);
 

@@ -21,6 +21,7 @@ internal sealed partial class MegaPipeConnection
     private CancellationToken? _connectionClosedToken;
     private Exception? _shutdownReason;
     private bool _closing; // the carrier's: mp_close was made
+    private bool _closedAsked; // the carrier's: ConnectionClosed fires, or has fired
     private volatile bool _retired;
 
     public override CancellationToken ConnectionClosed
@@ -151,21 +152,30 @@ internal sealed partial class MegaPipeConnection
         _retiredDone.TrySetResult();
     }
 
-    /// <summary>On the thread pool, as the application's registrations run in it.</summary>
-    private void FireConnectionClosed() => ThreadPool.UnsafeQueueUserWorkItem(
-        static connection =>
+    /// <summary>The carrier; once, on the thread pool, as the application's registrations run in it.</summary>
+    private void FireConnectionClosed()
+    {
+        if (_closedAsked)
         {
-            try
-            {
-                connection._connectionClosed.Cancel();
-            }
-            catch (Exception error)
-            {
-                TransportLog.ConnectionClosedFailed(connection.Logger, connection, error);
-            }
+            return;
+        }
 
-            connection._closedFired.TrySetResult();
-        },
-        this,
-        preferLocal: false);
+        _closedAsked = true;
+        ThreadPool.UnsafeQueueUserWorkItem(
+            static connection =>
+            {
+                try
+                {
+                    connection._connectionClosed.Cancel();
+                }
+                catch (Exception error)
+                {
+                    TransportLog.ConnectionClosedFailed(connection.Logger, connection, error);
+                }
+
+                connection._closedFired.TrySetResult();
+            },
+            this,
+            preferLocal: false);
+    }
 }

@@ -53,6 +53,12 @@ internal sealed partial class MegaPipeConnection
     /// <summary>The carrier: a read event.</summary>
     public void OnRead(in ChannelEvent channelEvent)
     {
+        if (channelEvent.IsHangUp)
+        {
+            OnHangUp(channelEvent.Result);
+            return;
+        }
+
         if (channelEvent.IsLeased)
         {
             ReceiveSegment lease = Channel.TakeLease(in channelEvent);
@@ -90,11 +96,36 @@ internal sealed partial class MegaPipeConnection
             {
                 EndPause(); // a resume came before the pause was complete
             }
+            else if (_finBehindPause)
+            {
+                FireConnectionClosed();
+            }
 
             return;
         }
 
         EndReceiving(channelEvent.Result);
+    }
+
+    /// <summary>
+    /// The carrier: the peer has ended the connection while reading is paused. An application that reads slowly, or
+    /// not at all, is told so now. After a FIN what the socket holds can still be read; a reset ends that, too.
+    /// </summary>
+    private void OnHangUp(int result)
+    {
+        if (_receiving != Receiving.Paused || _closing)
+        {
+            return;
+        }
+
+        if (result == 0)
+        {
+            FireConnectionClosed();
+        }
+        else
+        {
+            EndReceiving(result);
+        }
     }
 
     /// <summary>The application has completed its reader: what still arrives stays in the socket.</summary>

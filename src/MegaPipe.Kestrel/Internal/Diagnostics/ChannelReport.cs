@@ -29,6 +29,7 @@ internal static class ChannelReport
             ["wakes"] = (long)ring.Wakes,
             ["buffers_starved"] = (long)ring.BuffersStarved,
             ["rearms"] = (long)ring.Rearms,
+            ["ends_found"] = (long)ring.EndsFound,
             ["short_writes"] = (long)ring.ShortWrites,
             ["cq_overflows"] = (long)ring.CqOverflows,
             ["stale_events"] = (long)ring.StaleEvents,
