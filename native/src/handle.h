@@ -57,6 +57,7 @@ enum {
 	MP_SLOT_POLLING_WRITE = 1u << 17,
 	MP_SLOT_LIMITED = 1u << 18, /* the leased read in the kernel has a limit */
 	MP_SLOT_INSTALLING = 1u << 19, /* mp_to_fd gave up on an install that is still to complete */
+	MP_SLOT_POLLING_CONNECT = 1u << 20, /* what is in the kernel is a poll for the connect, not the connect */
 };
 
 #define MP_ADDRESS_BYTES 28u /* sizeof(struct sockaddr_in6): what a slot keeps of a peer's address */

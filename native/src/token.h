@@ -30,6 +30,7 @@ enum {
 	MP_TOKEN_POLL_READ = 14,
 	MP_TOKEN_POLL_WRITE = 15,
 	MP_TOKEN_NAME = 16,
+	MP_TOKEN_POLL_CONNECT = 17,
 	MP_TOKEN_ACCEPT = 0x40,      /* + accept slot */
 	MP_TOKEN_POLL_ACCEPT = 0x80, /* + accept slot */
 	MP_ACCEPT_SLOTS = 64,

@@ -149,6 +149,7 @@ static void write_event(struct conn *conn, const struct mp_event *event)
 		conn->acked += conn->writing;
 	} else {
 		MUST(event->result == -ECANCELED || event->result == -EPIPE || event->result == -ECONNRESET);
+		MUST(event->result != -ECANCELED || conn->state == CLOSING);
 		conn->write_broken = true;
 	}
 	/* Ours again: a kernel that still looked at it would see this. */
@@ -204,6 +205,7 @@ void model_event(uint32_t channel, const struct mp_event *event)
 		MUST(conn->connecting);
 		conn->connecting = false;
 		conn->failed = event->result < 0;
+		MUST(event->result != -ECANCELED || conn->state == CLOSING);
 		break;
 	case MP_STAGE_READ:
 		read_event(conn, event);

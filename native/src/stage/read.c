@@ -234,8 +234,9 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 		channel->reads_limited = false;
 		refused = true;
 	}
+	/* ECANCELED that nobody asked for: the thread that armed it has ended. */
 	if (completion->res > 0 || completion->res == -ENOBUFS || completion->res == -EINTR ||
-	    completion->res == -EAGAIN || refused) {
+	    completion->res == -EAGAIN || completion->res == -ECANCELED || refused) {
 		bool ending = slot->state == MP_SLOT_CLOSING || (slot->flags & MP_SLOT_PAUSING);
 
 		if (ending && !written)
@@ -265,7 +266,8 @@ bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const s
 	if (mp_token_op(completion->user_data) == MP_TOKEN_POLL_READ) {
 		MP_ASSERT(slot->flags & MP_SLOT_POLLING_READ);
 		slot->flags &= ~(uint32_t)MP_SLOT_POLLING_READ;
-		if (completion->res < 0 || ending)
+		/* One whose thread has ended is as good as one that saw data: the read itself asks the socket. */
+		if (ending || (completion->res < 0 && completion->res != -ECANCELED))
 			return end(channel, slot, completion->res < 0 ? completion->res : -ECANCELED, event);
 		mp_owe(channel, slot, slot->read_state == MP_READ_ONCE ? MP_OWED_READ_ONCE : MP_OWED_LEASED);
 		return false;
@@ -276,7 +278,7 @@ bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const s
 	}
 	MP_ASSERT(slot->read_state == MP_READ_ONCE);
 	MP_ASSERT(completion->res <= 0 || (uint32_t)completion->res <= slot->read_bytes);
-	if (completion->res == -EAGAIN || completion->res == -EINTR) {
+	if (completion->res == -EAGAIN || completion->res == -EINTR || completion->res == -ECANCELED) {
 		if (ending)
 			return end(channel, slot, -ECANCELED, event);
 		mp_owe(channel, slot, completion->res == -EAGAIN ? MP_OWED_POLL_READ : MP_OWED_READ_ONCE);

@@ -147,7 +147,8 @@ bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_
 			mp_owe(channel, slot, MP_OWED_WRITE);
 			return false;
 		}
-	} else if (result == -EAGAIN || result == -EINTR) {
+	} else if (result == -EAGAIN || result == -EINTR || result == -ECANCELED) {
+		/* ECANCELED that nobody asked for: its thread has ended, before any byte of it was taken. */
 		if (!closing) {
 			mp_owe(channel, slot, result == -EAGAIN ? MP_OWED_POLL_WRITE : MP_OWED_WRITE);
 			return false;
