@@ -112,8 +112,8 @@ bool mp_connect_completed(struct mp_channel *channel, struct mp_slot *slot, uint
 		mp_owe(channel, slot, MP_OWED_CLOSE);
 		result = -ECANCELED;
 	}
-	/* Its thread has ended (ECANCELED, EINTR of a worker; EALREADY of the one made again): the connection is still being made, or
-	 * is there. Asking once more tells which, and what is still being made is waited for first. */
+	/* Its thread has ended (ECANCELED, EINTR of a kernel worker): the connection is still being made, or is there.
+	 * Connecting once more tells which; EALREADY is then waited for, by a poll, whose end says nothing else. */
 	if (slot->state != MP_SLOT_CLOSING &&
 	    (result == -ECANCELED || result == -EINTR || result == -EALREADY || op == MP_TOKEN_POLL_CONNECT)) {
 		slot->flags &= ~(uint32_t)MP_SLOT_POLLING_CONNECT;
