@@ -3,8 +3,9 @@
  *
  * A channel is driven by one thread at a time, its carrier: every function that takes a channel must be called by
  * the carrier, except those marked "any thread". The carrier may change between two calls; the caller orders the
- * two threads (a mutex, a compare-and-swap). Requests stay armed when the carrier changes. A thread that ever
- * carried a channel should live as long as the channel: the kernel cancels what an ended thread had submitted.
+ * two threads (a mutex, a compare-and-swap). Requests stay armed when the carrier changes, and when the thread that
+ * made them ends: the kernel cancels those, at the latest when they could go on, and the channel makes them again. Only
+ * an mp_disconnect or mp_transfer that was made just before its thread ended may report -ECANCELED: ask again.
  *
  * Requests only fill a queue. They reach the kernel as one batch: when `batch_threshold` requests are pending, when
  * mp_dispatch finds no completion to return, or on mp_flush (paper §4.1). Each request brings exactly one event,
@@ -300,13 +301,15 @@ MP_API int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, vo
  * 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
 MP_API int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_channel *target, uint64_t cookie);
 
-/* Gives the collected requests to the kernel now, without waiting. The number given, or -errno. */
+/* Gives the collected requests to the kernel now, without waiting. The number given, or -errno: those that it did not
+ * take go with the next batch. */
 MP_API int32_t mp_flush(struct mp_channel *channel);
 
 /* Takes up to `capacity` events (paper: mp_dispatch; here an array). Gives collected requests to the kernel by the
  * batching rules, in the same system call as the wait. Waits up to `timeout_ns` for the first event: 0 does not wait,
  * negative waits without limit. Returns the number of events; 0 after the time-out, a signal, or mp_wake.
- * -errno only when the ring itself is broken. Never calls back; never recursive. */
+ * -errno only when the ring itself is broken; when the kernel has no memory for requests, or for a thread that enters
+ * for the first time, dispatch tries again every millisecond. Never calls back; never recursive. */
 MP_API int32_t mp_dispatch(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, int64_t timeout_ns);
 
 /* Makes the channel's current or next mp_dispatch return without waiting. Calls between two dispatches count once; a

@@ -87,6 +87,7 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		break;
 	case MP_TOKEN_CONNECT:
 	case MP_TOKEN_SOCKET:
+	case MP_TOKEN_POLL_CONNECT:
 		written = mp_connect_completed(channel, slot, op, completion->res, event);
 		break;
 	case MP_TOKEN_TRANSFER:
@@ -174,6 +175,13 @@ static bool arm_wake(struct mp_channel *channel)
 	return true;
 }
 
+/* The kernel took nothing, for now: no memory for requests (EAGAIN) or for what it keeps of a thread that gives its
+ * first (ENOMEM), or too many completions wait (EBUSY). It is asked again, at most every OWED_RETRY_NS in a sleep. */
+static bool refused(int32_t result)
+{
+	return result == -EAGAIN || result == -EBUSY || result == -ENOMEM;
+}
+
 /* One enter: submits, and sleeps unless somebody asked the channel to be awake. */
 static int32_t enter(struct mp_channel *channel, int64_t timeout_ns)
 {
@@ -193,8 +201,8 @@ static int32_t enter(struct mp_channel *channel, int64_t timeout_ns)
 						     memory_order_seq_cst))
 		return mp_batch_enter(channel, 0, 0);
 	result = mp_batch_enter(channel, 1, timeout_ns);
-	if (result == -EAGAIN || result == -EBUSY) {
-		/* Nothing was taken, and the kernel did not wait: no memory, for now. Completions still come. */
+	if (refused(result)) {
+		/* Nothing was taken, and the kernel did not wait. Completions still come. */
 		result = mp_batch_wait(channel, short_ns);
 		return result == -ETIME ? 0 : result;
 	}
@@ -249,7 +257,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		/* Not the caller's time was over but that until the next poll for an end (ends.c). A signal that the
 		 * kernel hid comes before that. */
 		shortened = shortened && mp_ends_due(channel);
-		if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN)
+		if (result < 0 && result != -ETIME && result != -EINTR && !refused(result))
 			return result;
 		count = reap(channel, events, capacity, &seen);
 		mp_arrive_settle(channel);

@@ -13,9 +13,9 @@ static bool renew(struct mp_channel *channel, struct mp_slot *slot)
 	bool reading = (slot->read_state == MP_READ_ONCE || slot->read_state == MP_READ_LEASED) &&
 		       !(slot->owed & (MP_OWED_READ_ONCE | MP_OWED_LEASED | MP_OWED_PAUSE | MP_OWED_PAUSED |
 				       MP_OWED_POLL_READ)) &&
-		       !(slot->flags & (MP_SLOT_PAUSING | MP_SLOT_POLLING_READ | MP_SLOT_RENEW_READ));
+		       !(slot->flags & (MP_SLOT_PAUSING | MP_SLOT_POLLING_READ));
 	bool writing = slot->writing && !(slot->owed & (MP_OWED_WRITE | MP_OWED_POLL_WRITE)) &&
-		       !(slot->flags & (MP_SLOT_POLLING_WRITE | MP_SLOT_RENEW_WRITE));
+		       !(slot->flags & MP_SLOT_POLLING_WRITE);
 
 	if (slot->state != MP_SLOT_OPEN || slot->kind != MP_KIND_SOCKET || !(slot->flags & MP_SLOT_FIXED))
 		return true;
@@ -24,13 +24,9 @@ static bool renew(struct mp_channel *channel, struct mp_slot *slot)
 
 		if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, op)))
 			return false;
-		slot->flags |= MP_SLOT_RENEW_READ;
 	}
-	if (writing) {
-		if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, MP_TOKEN_WRITE)))
-			return false;
-		slot->flags |= MP_SLOT_RENEW_WRITE;
-	}
+	if (writing && !mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, MP_TOKEN_WRITE)))
+		return false;
 	return mp_ends_cancel(channel, slot); /* made again later */
 }
 

@@ -8,7 +8,7 @@
 
 static void enter_refused_is_tried_again(void)
 {
-	static const int32_t errors[] = { EAGAIN, EBUSY };
+	static const int32_t errors[] = { EAGAIN, EBUSY, ENOMEM };
 
 	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
 		struct rig_link link;
@@ -42,6 +42,38 @@ static void enter_refused_waits_in_between(void)
 		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, 1000000));
 		CHECK(fake_waits >= 1);
 		fake_fail_enter(0, 0);
+		end();
+	}
+}
+
+/* A thread's first enter needs memory that is not there: what others armed still completes, and a wake-up ends the
+ * sleep, as often as it is refused. */
+static void enter_refused_to_a_thread_does_not_stop_the_channel(void)
+{
+	static const int32_t errors[] = { EAGAIN, EBUSY, ENOMEM };
+
+	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
+		struct rig_link link, other;
+		struct mp_event event;
+		char text[2];
+
+		begin();
+		link = pair(false);
+		other = pair(false);
+		CHECK_EQUAL(0, mp_read(rig.channel, link.handle, text, 2));
+		CHECK(mp_flush(rig.channel) >= 0);
+		fake_fail_enter(-errors[i], UINT32_MAX);
+		CHECK_EQUAL(0, mp_write(rig.channel, other.handle, "no", 2));
+		CHECK_EQUAL(-errors[i], mp_flush(rig.channel));
+		say(&link, "ok");
+		CHECK_EQUAL(2, rig_take(&rig, link.handle, MP_STAGE_READ).result);
+		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, 5000000));
+		mp_wake(rig.channel);
+		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, -1));
+		fake_fail_enter(0, 0);
+		CHECK_EQUAL(2, rig_take(&rig, other.handle, MP_STAGE_WRITE).result);
+		unlink_pair(&link);
+		unlink_pair(&other);
 		end();
 	}
 }
@@ -249,6 +281,7 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		TEST(enter_refused_is_tried_again),
 		TEST(enter_refused_waits_in_between),
+		TEST(enter_refused_to_a_thread_does_not_stop_the_channel),
 		TEST(enter_broken_is_told),
 		TEST(close_after_paused_read_ended_with_data_cancels_the_next),
 		TEST(pause_before_the_poll_is_made_ends),

@@ -60,7 +60,7 @@ static void leased_read_error_ends_it_and_it_can_be_started_again(void)
 
 static void read_interrupted_or_without_data_goes_on(void)
 {
-	static const int32_t errors[] = { EINTR, EAGAIN, ENOBUFS };
+	static const int32_t errors[] = { EINTR, EAGAIN, ENOBUFS, ECANCELED };
 
 	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
 		for (int leased = errors[i] == ENOBUFS; leased <= 1; leased++) {
@@ -113,7 +113,7 @@ static void write_error_is_told(void)
 
 static void write_interrupted_or_without_room_goes_on(void)
 {
-	static const int32_t errors[] = { EINTR, EAGAIN };
+	static const int32_t errors[] = { EINTR, EAGAIN, ECANCELED };
 
 	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
 		struct rig_link link;
@@ -149,6 +149,7 @@ static void poll_error_ends_what_waited_for_it(void)
 static void accept_error_ends_it_and_is_told(void)
 {
 	static const int32_t errors[] = { EMFILE, ENFILE, ECONNABORTED, ENOBUFS, ENOMEM, EPERM, EPROTO, EINVAL };
+	static const int32_t resumed[] = { EINTR, EAGAIN, ECANCELED };
 
 	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
 		mp_handle listener;
@@ -164,7 +165,7 @@ static void accept_error_ends_it_and_is_told(void)
 		CHECK_EQUAL(-errors[i], event.result);
 		CHECK_EQUAL(0, event.flags);
 		CHECK_EQUAL(listener, event.source);
-		fake_fail(IORING_OP_ACCEPT, i & 1 ? -EINTR : -EAGAIN, 3); /* these go on */
+		fake_fail(IORING_OP_ACCEPT, -resumed[i % 3], 3); /* these go on */
 		CHECK_EQUAL(0, mp_accept(rig.channel, listener, 1, i & 1));
 		rig_turn(&rig);
 		{
@@ -208,6 +209,67 @@ static void connect_error_keeps_the_handle(void)
 		CHECK_EQUAL(3, event.cookie);
 		CHECK(event.flags & MP_EVENT_CONNECTED);
 		rig_unlink(&rig, &link, i & 1 ? MP_CLOSE_ABORT : 0);
+		end();
+	}
+}
+
+/* ECANCELED: its thread has ended. EALREADY: made again, while the connection is being made. */
+static void connect_of_an_ended_thread_goes_on(void)
+{
+	static const struct {
+		uint8_t opcode;
+		int32_t error;
+	} cases[] = {
+		{ IORING_OP_SOCKET, ECANCELED },
+		{ IORING_OP_CONNECT, ECANCELED },
+		{ IORING_OP_CONNECT, EINTR },
+		{ IORING_OP_CONNECT, EALREADY },
+	};
+
+	for (uint32_t i = 0; i < COUNT_OF(cases); i++) {
+		struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = PORT };
+		struct rig_link link = { .peer = -1 };
+		struct mp_event event;
+		uint16_t port;
+		int32_t fd;
+
+		begin();
+		fd = fake_listen(PORT, false);
+		fake_fail(cases[i].opcode, -cases[i].error, 2);
+		link.handle = mp_connect(rig.channel, &address, sizeof address, 3, MP_ACCEPT_LWSOCKET);
+		event = rig_take(&rig, link.handle, MP_STAGE_ACCEPT);
+		CHECK_EQUAL(0, event.result);
+		CHECK(event.flags & MP_EVENT_CONNECTED);
+		link.peer = (int32_t)fake_peer_accept(PORT, &port);
+		unlink_pair(&link);
+		CHECK_EQUAL(0, fake_fd_close(fd));
+		end();
+	}
+}
+
+/* The poll that such a connect waits for ends with its thread, too, and with the handle. */
+static void connect_of_an_ended_thread_can_be_closed(void)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = PORT };
+		struct rig_link link = { .peer = -1 };
+		struct mp_event event;
+		int32_t fd;
+
+		begin();
+		fd = fake_listen(PORT, false);
+		fake_fail(IORING_OP_CONNECT, -EALREADY, 1);
+		link.handle = mp_connect(rig.channel, &address, sizeof address, 3, i ? MP_ACCEPT_LWSOCKET : 0);
+		CHECK(mp_flush(rig.channel) >= 0);
+		fake_chances.defer = 1000; /* the poll stays in the kernel */
+		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, 0));
+		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, 0));
+		CHECK_EQUAL(1, fake_requests_live());
+		fake_chances.defer = 0;
+		CHECK_EQUAL(0, mp_close(rig.channel, link.handle, 0));
+		CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_ACCEPT).result);
+		CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&rig, link.handle, MP_STAGE_CLOSE).flags);
+		CHECK_EQUAL(0, fake_fd_close(fd));
 		end();
 	}
 }
@@ -277,6 +339,8 @@ int main(int argc, char **argv)
 		TEST(poll_error_ends_what_waited_for_it),
 		TEST(accept_error_ends_it_and_is_told),
 		TEST(connect_error_keeps_the_handle),
+		TEST(connect_of_an_ended_thread_goes_on),
+		TEST(connect_of_an_ended_thread_can_be_closed),
 		TEST(close_error_retires_and_is_not_retried),
 		TEST(disconnect_error_is_told),
 		TEST(transfer_error_keeps_the_handle_here),

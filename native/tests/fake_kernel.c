@@ -318,7 +318,7 @@ int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
 		return enter_failure.error;
 	}
 	if (pending && fake_chance(fake_chances.refuse))
-		return -EAGAIN;
+		return fake_chance(500) ? -EAGAIN : -ENOMEM; /* ENOMEM: of what the kernel keeps of a thread */
 	if (pending > 1 && fake_chance(fake_chances.partial))
 		take = 1 + fake_below(pending - 1);
 	for (uint32_t i = 0; i < take; i++) {

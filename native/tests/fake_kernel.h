@@ -22,7 +22,7 @@ struct fake_chances {
 	uint16_t defer;         /* a request makes no progress now */
 	uint16_t shorten;       /* fewer bytes than possible */
 	uint16_t end_multishot; /* a multishot receive ends after a piece of data */
-	uint16_t refuse;        /* enter takes nothing: EAGAIN */
+	uint16_t refuse;        /* enter takes nothing: EAGAIN, ENOMEM */
 	uint16_t partial;       /* enter takes some */
 	uint16_t interrupt;     /* a signal ends a wait */
 	uint16_t running;       /* a cancel comes too late: EALREADY */
@@ -82,6 +82,8 @@ struct fake_request {
 	bool running; /* cannot be cancelled any more */
 	bool deaf;    /* has missed the end */
 	int64_t deaf_since_ns;
+	bool orphan;  /* the thread that made it has ended: it is cancelled when it could go on */
+	uint32_t submitter;
 	struct io_uring_sqe sqe;
 	struct fake_ring *ring;
 	uint32_t file;
@@ -119,6 +121,9 @@ void fake_fail_post(int32_t error, uint32_t count);
 void fake_fail_notify(int32_t error, uint32_t count);
 /* Puts a completion that nobody asked for into the queue. */
 void fake_inject(struct mp_ring *ring, uint64_t user_data, int32_t result, uint32_t flags);
+/* The thread that enters from now on; 0 at the begin. Its end cancels its requests, some at once, some later. */
+void fake_submitter(uint32_t number);
+void fake_submitter_ends(uint32_t number);
 /* Lets every request that can do so make progress, `rounds` times. */
 void fake_run(uint32_t rounds);
 /* Lets time pass: the clock stands still but for waits that end with their time. */

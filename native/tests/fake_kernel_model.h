@@ -63,6 +63,7 @@ struct model {
 	} parked[CONNS * 32]; /* accepted by the test, not matched with their connection yet */
 	uint32_t parked_count;
 	uint16_t next_port;
+	bool threads_end;
 	uint64_t events, bytes, retired, totals[2];
 };
 

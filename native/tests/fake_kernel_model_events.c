@@ -217,6 +217,7 @@ void model_event(uint32_t channel, const struct mp_event *event)
 		MUST(conn->connecting);
 		conn->connecting = false;
 		conn->failed = event->result < 0;
+		MUST(event->result != -ECANCELED || conn->state == CLOSING);
 		break;
 	case MP_STAGE_READ:
 		read_event(conn, event);

@@ -15,10 +15,11 @@
 static struct fake_request requests[REQUESTS];
 static uint64_t taken;
 static uint32_t used; /* entries from here on were never live */
+static uint32_t submitter;
 
 void fake_requests_begin(void)
 {
-	used = 0;
+	used = submitter = 0;
 	taken = 0;
 }
 
@@ -110,6 +111,23 @@ static void give_up(struct fake_request *request)
 		fake_finish(request, worker && fake_chance(500) ? -EINTR : -ECANCELED, 0);
 }
 
+void fake_submitter(uint32_t number)
+{
+	submitter = number;
+}
+
+void fake_submitter_ends(uint32_t number)
+{
+	for (uint32_t i = 0; i < used; i++) {
+		if (!requests[i].live || requests[i].submitter != number)
+			continue;
+		if (fake_chance(500))
+			give_up(&requests[i]);
+		else
+			requests[i].orphan = true;
+	}
+}
+
 void fake_cancel(struct fake_request *request)
 {
 	for (uint32_t i = 0; i < used; i++) {
@@ -190,6 +208,7 @@ void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe)
 	request->sqe = *sqe;
 	request->file = FAKE_NONE;
 	request->number = ++taken;
+	request->submitter = submitter;
 	check_single(request);
 	if (!no_file) {
 		uint32_t number = sqe->flags & IOSQE_FIXED_FILE ?
@@ -245,6 +264,10 @@ void fake_run(uint32_t rounds)
 
 			if (!request->live || fake_chance(fake_chances.defer))
 				continue;
+			if (request->orphan) {
+				give_up(request);
+				continue;
+			}
 			fake_attempt(request);
 			/* What ran when it was cancelled may still succeed, but does not go on waiting. */
 			if (request->live && request->running)

@@ -21,6 +21,7 @@
 #define SCHEDULES 3000u
 #endif
 #define TURNS 400u
+#define THREADS 3u
 
 static uint32_t below(uint32_t limit)
 {
@@ -146,10 +147,20 @@ static void act_on(struct conn *conn)
 	}
 }
 
+/* Threads come and go, and any of them may be the next to carry. */
+static void change_carrier(void)
+{
+	fake_submitter(below(THREADS));
+	if (chance(3))
+		fake_submitter_ends(below(THREADS));
+}
+
 static void turn(void)
 {
 	uint32_t channel = below(CHANNELS);
 
+	if (model.threads_end)
+		change_carrier();
 	switch (below(12)) {
 	case 0:
 		model_peer_connect(channel);
@@ -168,10 +179,13 @@ static void turn(void)
 	case 3:
 		model_release(below(8));
 		break;
-	case 4:
-		CHECK(mp_flush(model.channels[channel]) >= -EAGAIN);
+	case 4: {
+		int32_t result = mp_flush(model.channels[channel]);
+
+		CHECK(result >= 0 || result == -EAGAIN || result == -ENOMEM);
 		fake_pass((int64_t)below(200) * 1000000);
 		break;
+	}
 	case 5:
 	case 6:
 	case 7:
@@ -190,6 +204,8 @@ static void drain(void)
 		bool busy = model_drain_step(round);
 
 		model_release(UINT32_MAX);
+		if (model.threads_end)
+			change_carrier();
 		for (uint32_t channel = 0; channel < CHANNELS; channel++)
 			dispatch(channel);
 		if (!busy)
@@ -212,6 +228,7 @@ static void run_schedule(uint64_t seed)
 		fake_fd_limit = 12 + below(20);
 	fake_no_nosignal = chance(30);
 	fake_releases_late = chance(40);
+	model.threads_end = chance(50);
 	model_open(draw_config, chance(50));
 	for (uint32_t i = 0; i < TURNS; i++)
 		turn();

@@ -156,7 +156,6 @@ static void *run_relay(void *argument)
 		pthread_mutex_unlock(&relay->lock);
 		sched_yield();
 	}
-	/* A thread that carried the channel lives on until the channel is gone: see the header. */
 	return NULL;
 }
 
@@ -185,7 +184,7 @@ static void handover_back_and_forth_keeps_order(void)
 	}
 	for (uint32_t i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
-	/* Both threads have ended: what they had armed is cancelled by the kernel, which the channel must bear. */
+	/* Both threads have ended: see test_carrier_end.c. */
 	for (uint32_t i = 0; i < LINKS; i++) {
 		CHECK_EQUAL(RELAY_TOTAL / LINKS, relay.got[i]);
 		CHECK_EQUAL(0, mp_close(relay.rig.channel, relay.links[i].handle, 0));

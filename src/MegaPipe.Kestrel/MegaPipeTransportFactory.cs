@@ -43,7 +43,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         ArgumentNullException.ThrowIfNull(status);
         _options = options.Value;
         _loggers = loggerFactory;
-        _logger = loggerFactory.CreateLogger(TransportLog.Category);
+        _logger = new GuardedLogger(loggerFactory.CreateLogger(TransportLog.Category));
         _status = status;
         _pools = new TransportMemoryPools(memoryPoolFactory);
     }

@@ -208,7 +208,8 @@ bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *listener, u
 	accept->cancelled = 0;
 	if (poll)
 		accept->polling = 0;
-	if ((poll && result >= 0) || (!poll && (result == -EAGAIN || result == -EINTR))) {
+	/* ECANCELED that nobody asked for: the thread that made it has ended. */
+	if ((poll && result >= 0) || (!poll && (result == -EAGAIN || result == -EINTR)) || result == -ECANCELED) {
 		if (!ending) {
 			/* A poll that finds no room is replaced by the accept, which asks for it once more. */
 			accept->polling = result == -EAGAIN && mp_batch_poll(channel, listener,

@@ -18,6 +18,7 @@ uint32_t mp_cancel_op(uint32_t op)
 	case MP_TOKEN_POLL_WRITE:
 		return MP_TOKEN_CANCEL_WRITE;
 	case MP_TOKEN_CONNECT:
+	case MP_TOKEN_POLL_CONNECT:
 		return MP_TOKEN_CANCEL_CONNECT;
 	default:
 		MP_ASSERT(op >= MP_TOKEN_ACCEPT && op < MP_TOKEN_CANCEL_ACCEPT);

@@ -98,7 +98,9 @@ bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
 	if (slot->kind == MP_KIND_LISTENER && !mp_accept_cancel(channel, slot))
 		return false;
 	if ((slot->flags & MP_SLOT_CONNECTING) && !(slot->flags & MP_SLOT_CANCELLED_OTHER)) {
-		if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, MP_TOKEN_CONNECT)))
+		uint32_t op = slot->flags & MP_SLOT_POLLING_CONNECT ? MP_TOKEN_POLL_CONNECT : MP_TOKEN_CONNECT;
+
+		if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, op)))
 			return false;
 		slot->flags |= MP_SLOT_CANCELLED_OTHER;
 	}

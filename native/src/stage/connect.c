@@ -27,6 +27,8 @@ bool mp_connect_issue(struct mp_channel *channel, struct mp_slot *slot)
 
 	if (slot->fd < 0)
 		return issue_socket(channel, slot);
+	if (slot->flags & MP_SLOT_POLLING_CONNECT)
+		return mp_batch_poll(channel, slot, MP_TOKEN_POLL_CONNECT, 4 /* POLLOUT */);
 	request = mp_batch_request(channel, slot, MP_TOKEN_CONNECT, IORING_OP_CONNECT);
 	if (!request)
 		return false;
@@ -110,9 +112,21 @@ bool mp_connect_completed(struct mp_channel *channel, struct mp_slot *slot, uint
 		mp_owe(channel, slot, MP_OWED_CLOSE);
 		result = -ECANCELED;
 	}
+	/* Its thread has ended (ECANCELED, EINTR of a kernel worker): the connection is still being made, or is there.
+	 * Connecting once more tells which; EALREADY is then waited for, by a poll, whose end says nothing else. */
+	if (slot->state != MP_SLOT_CLOSING &&
+	    (result == -ECANCELED || result == -EINTR || result == -EALREADY || op == MP_TOKEN_POLL_CONNECT)) {
+		slot->flags &= ~(uint32_t)MP_SLOT_POLLING_CONNECT;
+		if (result == -EALREADY)
+			slot->flags |= MP_SLOT_POLLING_CONNECT;
+		mp_owe(channel, slot, MP_OWED_CONNECT);
+		return false;
+	}
+	if (op == MP_TOKEN_POLL_CONNECT && result >= 0)
+		result = -ECANCELED;
 	free(slot->long_address);
 	slot->long_address = NULL;
-	slot->flags &= ~(uint32_t)MP_SLOT_CONNECTING;
+	slot->flags &= ~(uint32_t)(MP_SLOT_CONNECTING | MP_SLOT_POLLING_CONNECT);
 	mp_event_fill(channel, event, slot, MP_STAGE_ACCEPT, result,
 		      MP_EVENT_CONNECTED | (slot->flags & MP_SLOT_FIXED ? MP_EVENT_LWSOCKET : 0u));
 	return true;

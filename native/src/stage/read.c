@@ -74,7 +74,6 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 	if (!request)
 		return false;
 	mp_batch_target(request, slot);
-	slot->flags &= ~(uint32_t)MP_SLOT_RENEW_READ;
 	if (once) {
 		request->addr = (uint64_t)(uintptr_t)slot->read_to;
 		request->len = slot->read_bytes;
@@ -224,12 +223,6 @@ static void lease(struct mp_channel *channel, struct mp_slot *slot, const struct
 	event->data = (uint64_t)(uintptr_t)mp_buffers_address(&channel->buffers, number);
 }
 
-/* Cancelled by renew.c, and by nobody else since. */
-static bool renewed(const struct mp_slot *slot, int32_t result)
-{
-	return result == -ECANCELED && (slot->flags & MP_SLOT_RENEW_READ);
-}
-
 static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
 			     struct mp_event *event)
 {
@@ -255,6 +248,7 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 		channel->reads_limited = false;
 		refused = true;
 	}
+	/* ECANCELED that nobody asked for: the thread that armed it has ended. */
 	if (completion->res > 0 || completion->res == -ENOBUFS || completion->res == -EINTR ||
 	    completion->res == -EAGAIN || completion->res == -ECANCELED || refused) {
 		bool ending = slot->state == MP_SLOT_CLOSING || (slot->flags & MP_SLOT_PAUSING);
@@ -288,7 +282,8 @@ bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const s
 	if (mp_token_op(completion->user_data) == MP_TOKEN_POLL_READ) {
 		MP_ASSERT(slot->flags & MP_SLOT_POLLING_READ);
 		slot->flags &= ~(uint32_t)MP_SLOT_POLLING_READ;
-		if (completion->res < 0 || ending)
+		/* One whose thread has ended is as good as one that saw data: the read itself asks the socket. */
+		if (ending || (completion->res < 0 && completion->res != -ECANCELED))
 			return end(channel, slot, completion->res < 0 ? completion->res : -ECANCELED, event);
 		mp_owe(channel, slot, slot->read_state == MP_READ_ONCE ? MP_OWED_READ_ONCE : MP_OWED_LEASED);
 		return false;
@@ -299,7 +294,7 @@ bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const s
 	}
 	MP_ASSERT(slot->read_state == MP_READ_ONCE);
 	MP_ASSERT(completion->res <= 0 || (uint32_t)completion->res <= slot->read_bytes);
-	if (completion->res == -EAGAIN || completion->res == -EINTR || renewed(slot, completion->res)) {
+	if (completion->res == -EAGAIN || completion->res == -EINTR || completion->res == -ECANCELED) {
 		if (ending)
 			return end(channel, slot, -ECANCELED, event);
 		mp_owe(channel, slot, completion->res == -EAGAIN ? MP_OWED_POLL_READ : MP_OWED_READ_ONCE);

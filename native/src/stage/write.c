@@ -57,7 +57,6 @@ bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot)
 {
 	struct io_uring_sqe *request;
 
-	slot->flags &= ~(uint32_t)MP_SLOT_RENEW_WRITE;
 	if (slot->vector_count)
 		return issue_vectors(channel, slot);
 	request = mp_batch_request(channel, slot, MP_TOKEN_WRITE,
@@ -177,8 +176,8 @@ bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_
 			return false;
 		}
 		result = -ECANCELED;
-	} else if (result == -EAGAIN || result == -EINTR ||
-		   (result == -ECANCELED && (slot->flags & MP_SLOT_RENEW_WRITE))) {
+	} else if (result == -EAGAIN || result == -EINTR || result == -ECANCELED) {
+		/* ECANCELED that nobody asked for: its thread has ended, or renew.c; before any byte of it was taken. */
 		if (!closing) {
 			mp_owe(channel, slot, result == -EAGAIN ? MP_OWED_POLL_WRITE : next_step(channel, slot));
 			return false;

@@ -104,6 +104,57 @@ public abstract class StarvationContract(TransportKind kind)
         }
     }
 
+    [Fact]
+    public async Task NoMemoryWhileBodiesArrive_ServerGoesOnWhenThereIsSome()
+    {
+        const int Uploads = 12;
+        TaskCompletionSource release = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        int waiting = 0;
+        await using HostHarness host = await HostHarness.StartAsync(
+            kind,
+            async context =>
+            {
+                if (context.Request.Path == "/wait")
+                {
+                    Interlocked.Increment(ref waiting);
+                    await release.Task;
+                }
+            },
+            setup =>
+            {
+                setup.Transport.TrackMemory = true;
+                setup.Kestrel = options => options.Limits.MinRequestBodyDataRate = null;
+            });
+        List<Socket> uploads = [];
+        for (int i = 0; i < Uploads; i++)
+        {
+            Socket socket = await host.ConnectAsync();
+            await socket.SendAllAsync("POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+            uploads.Add(socket);
+        }
+
+        await Eventually.True(() => Volatile.Read(ref waiting) == Uploads);
+        host.Memory.Refuse = true;
+        foreach (Socket socket in uploads)
+        {
+            await socket.SendAllAsync(new string('x', 8000));
+        }
+
+        if (kind is TransportKind.Sockets or TransportKind.MegaPipeSmallBuffers)
+        {
+            await Eventually.True(() => host.Memory.Refused > 0);
+        }
+
+        host.Memory.Refuse = false;
+        for (int i = 0; i < 5; i++)
+        {
+            await host.AssertServesAsync();
+        }
+
+        uploads.ForEach(socket => socket.Dispose());
+        release.SetResult();
+    }
+
     [FactWithFds(ManyConnections)]
     public async Task TenThousandIdleConnections_NewOnesAreServedAndAllEndWell()
     {

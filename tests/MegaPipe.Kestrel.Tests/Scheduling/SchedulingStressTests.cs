@@ -33,8 +33,33 @@ public sealed class SchedulingStressTests(ITestOutputHelper output)
     [InlineData(1, 2000, 102)]
     [InlineData(2, 100, 103)]
     [InlineData(2, 2000, 104)]
-    public async Task Adaptive_HandlersThatDoEverything_NothingIsLostDoubledOrReordered(
-        int channels, int handOverAfterUs, int seed)
+    public Task Adaptive_HandlersThatDoEverything_NothingIsLostDoubledOrReordered(
+        int channels, int handOverAfterUs, int seed) => RunAsync(channels, handOverAfterUs, seed);
+
+    [Theory]
+    [InlineData(1, 201)]
+    [InlineData(2, 202)]
+    public async Task Adaptive_CarriersEndAndStartMeanwhile_NothingIsLostDoubledOrReordered(int channels, int seed)
+    {
+        TimeSpan idleTime = CarrierPool.Instance.IdleTime;
+        int endedBefore = Ended();
+        CarrierPool.Instance.IdleTime = TimeSpan.FromMilliseconds(1);
+        try
+        {
+            await RunAsync(channels, handOverAfterUs: 500, seed);
+        }
+        finally
+        {
+            CarrierPool.Instance.IdleTime = idleTime;
+        }
+
+        output.WriteLine($"{Ended() - endedBefore} carriers ended");
+        Assert.InRange(Ended() - endedBefore, 3, int.MaxValue);
+
+        static int Ended() => CarrierPool.Instance.StartedCount - CarrierPool.Instance.LiveCount;
+    }
+
+    private async Task RunAsync(int channels, int handOverAfterUs, int seed)
     {
         output.WriteLine($"seed {seed}");
         long handOvers = CarrierWatcher.Instance.HandOverCount;

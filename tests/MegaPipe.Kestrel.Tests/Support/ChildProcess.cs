@@ -52,6 +52,10 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return await Scheduling.GuardedServer.RunAsync(rest);
             case [Scheduling.BoundedServer.Command, .. string[] rest]:
                 return await Scheduling.BoundedServer.RunAsync(rest);
+            case [Scheduling.ThreadServer.Command, .. string[] rest]:
+                return await Scheduling.ThreadServer.RunAsync(rest);
+            case [Scheduling.ThreadServer.BindCommand, string fallback]:
+                return await Scheduling.ThreadServer.BindWithoutThreadsAsync(fallback);
             default:
                 await Console.Error.WriteLineAsync($"Unknown child command: {string.Join(' ', args)}");
                 return 2;

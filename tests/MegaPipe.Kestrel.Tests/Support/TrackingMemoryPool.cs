@@ -9,6 +9,18 @@ public sealed class TrackingMemoryPoolFactory : IMemoryPoolFactory<byte>
     private int _blocksOut;
     private int _poolsCreated;
     private long _rented;
+    private int _refused;
+    private volatile bool _refuse;
+
+    /// <summary>While true no memory is to be had.</summary>
+    public bool Refuse
+    {
+        get => _refuse;
+        set => _refuse = value;
+    }
+
+    /// <summary>Times that it was not.</summary>
+    public int Refused => Volatile.Read(ref _refused);
 
     public int BlocksOut => Volatile.Read(ref _blocksOut);
 
@@ -31,6 +43,12 @@ public sealed class TrackingMemoryPoolFactory : IMemoryPoolFactory<byte>
         public override IMemoryOwner<byte> Rent(int minBufferSize = -1)
         {
             ArgumentOutOfRangeException.ThrowIfGreaterThan(minBufferSize, BlockSize);
+            if (owner._refuse)
+            {
+                Interlocked.Increment(ref owner._refused);
+                throw new InsufficientMemoryException("on purpose");
+            }
+
             Interlocked.Increment(ref owner._blocksOut);
             Interlocked.Increment(ref owner._rented);
             return new Block(owner);

@@ -1,23 +1,18 @@
-// Carriers: the threads that run channels. Pooled for the whole process and never ended while a channel lives, because
-// the kernel cancels the requests of an ended thread.
+// Carriers: the threads that run channels, pooled for the whole process. A spare ends after a time without a channel;
+// what it had submitted and still is in the kernel the channels survive (native/include/megapipe.h).
 using System.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal;
 
 /// <summary>One thread that carries a channel, or waits as a spare until it is given one.</summary>
-internal sealed class Carrier
+internal sealed class Carrier(CarrierPool pool)
 {
-    private readonly CarrierPool _pool;
     private readonly SemaphoreSlim _assigned = new(0);
     private TransportChannel? _channel;
     private long _epoch;
 
-    internal Carrier(CarrierPool pool, int number)
-    {
-        _pool = pool;
-        Thread thread = new(Live, 256 * 1024) { IsBackground = true, Name = $"MegaPipe carrier {number}" };
-        thread.UnsafeStart();
-    }
+    /// <summary>false: no thread is to be had.</summary>
+    internal bool TryStart(int number) => CarrierThread.TryStart(Live, $"MegaPipe carrier {number}");
 
     /// <summary>Has this spare carry <paramref name="channel"/> from <paramref name="epoch"/> on.</summary>
     internal void Assign(TransportChannel channel, long epoch)
@@ -32,7 +27,16 @@ internal sealed class Carrier
     {
         while (true)
         {
-            _assigned.Wait();
+            if (!CarrierThread.Uninterrupted(() => _assigned.Wait(pool.IdleTime)))
+            {
+                if (CarrierThread.Uninterrupted(() => pool.TryEnd(this)))
+                {
+                    return;
+                }
+
+                continue;
+            }
+
             TransportChannel channel = _channel!;
             channel.Board(_epoch);
             bool finished = channel.Carry(_epoch);
@@ -40,10 +44,11 @@ internal sealed class Carrier
             _channel = null;
             if (finished)
             {
-                _pool.Finished(channel);
+                CarrierThread.ClearInterrupt();
+                channel.Close();
             }
 
-            _pool.ReturnSpare(this);
+            CarrierThread.Uninterrupted(() => pool.TakeBack(this, finished ? channel : null));
         }
     }
 }
@@ -52,13 +57,30 @@ internal sealed class Carrier
 internal sealed class CarrierPool
 {
     private readonly Lock _sync = new();
-    private readonly Stack<Carrier> _spares = new();
+    private readonly List<Carrier> _spares = []; // the one that carried last is the last
     private readonly Dictionary<TransportChannel, TaskCompletionSource> _ends = [];
     private TransportChannel[] _carried = [];
     private int _count;
     private int _spareCount;
+    private int _lastNumber;
+    private bool _refused;
+    private long _retryAt;
+
+    /// <summary>
+    /// Spares that stay, one for each channel up to so many: a hand-over then waits for no thread to start.
+    /// </summary>
+    private const int MaxReserve = 4;
+
+    /// <summary>How long to wait after a thread was refused; nobody tells when one is to be had.</summary>
+    private const long RetryAfterMs = 100;
 
     public static CarrierPool Instance { get; } = new();
+
+    /// <summary>How long a spare beyond the reserve waits for a channel: as long as the thread pool's.</summary>
+    public TimeSpan IdleTime { get; set; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>The last thread that was asked for was not to be had. Any thread.</summary>
+    public bool ThreadsRefused => Volatile.Read(ref _refused);
 
     public int LiveCount
     {
@@ -70,6 +92,9 @@ internal sealed class CarrierPool
             }
         }
     }
+
+    /// <summary>Carriers started so far, those included that have ended.</summary>
+    public int StartedCount => Volatile.Read(ref _lastNumber);
 
     public int SpareCount
     {
@@ -85,9 +110,13 @@ internal sealed class CarrierPool
     /// <summary>
     /// Fewer carriers are left than there are channels. From here on no channel may run application code on its
     /// carrier: each still has one to be handed to if it is stuck now, and then one that cannot get stuck. Any thread.
+    /// While no thread is to be had, none is left but the spares.
     /// </summary>
-    public bool IsExhausted(int limit) =>
-        limit - Volatile.Read(ref _count) + Volatile.Read(ref _spareCount) < Volatile.Read(ref _carried).Length;
+    public bool IsExhausted(int limit)
+    {
+        int startable = ThreadsRefused ? 0 : limit - Volatile.Read(ref _count);
+        return startable + Volatile.Read(ref _spareCount) < Volatile.Read(ref _carried).Length;
+    }
 
     /// <summary>
     /// Whether this process has CPUs that neither a busy channel nor work queued at the thread pool would use. A guess,
@@ -104,8 +133,29 @@ internal sealed class CarrierPool
         return busy < Environment.ProcessorCount && ThreadPool.PendingWorkItemCount == 0;
     }
 
+    /// <summary>
+    /// Carriers for that many new channels, whatever the limit of spares; null when there are not as many threads to
+    /// be had.
+    /// </summary>
+    public Carrier[]? TryTake(int count)
+    {
+        Carrier[] taken = new Carrier[count];
+        for (int i = 0; i < count; i++)
+        {
+            if (TryTakeSpare(int.MaxValue) is not { } carrier)
+            {
+                Array.ForEach(taken[..i], ReturnSpare);
+                return null;
+            }
+
+            taken[i] = carrier;
+        }
+
+        return taken;
+    }
+
     /// <summary>Starts carrying a new channel. The task ends when the channel was stopped and closed.</summary>
-    public Task Start(TransportChannel channel)
+    public Task Start(TransportChannel channel, Carrier carrier)
     {
         TaskCompletionSource end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         lock (_sync)
@@ -114,32 +164,26 @@ internal sealed class CarrierPool
             _carried = [.. _ends.Keys];
         }
 
-        bool assigned = TryAssign(channel, 0, int.MaxValue);
-        Debug.Assert(assigned);
+        carrier.Assign(channel, 0);
         return end.Task;
     }
 
     /// <summary>
-    /// Gives the channel to a spare, or to a new carrier while fewer than <paramref name="limit"/> live.
+    /// A spare, or a new carrier while fewer than <paramref name="limit"/> live; null when neither is to be had.
     /// </summary>
-    public bool TryAssign(TransportChannel channel, long epoch, int limit)
-    {
-        Carrier? carrier = TryTakeSpare(limit);
-        carrier?.Assign(channel, epoch);
-        return carrier is not null;
-    }
-
     internal Carrier? TryTakeSpare(int limit)
     {
         lock (_sync)
         {
-            if (_spares.TryPop(out Carrier? spare))
+            if (_spares.Count > 0)
             {
+                Carrier spare = _spares[^1];
+                _spares.RemoveAt(_spares.Count - 1);
                 _spareCount--;
                 return spare;
             }
 
-            return _count < limit ? new Carrier(this, ++_count) : null;
+            return _count < limit ? TryStart() : null;
         }
     }
 
@@ -147,21 +191,90 @@ internal sealed class CarrierPool
     {
         lock (_sync)
         {
-            _spares.Push(carrier);
+            _spares.Add(carrier);
             _spareCount++;
         }
     }
 
-    internal void Finished(TransportChannel channel)
+    /// <summary>
+    /// After a thread was refused: tries again, at most every 100 ms, and keeps the carrier as a spare. Without this
+    /// nobody would: while none is to be had application code does not run where it could need one.
+    /// </summary>
+    internal void RetryRefused()
     {
-        channel.Close();
-        TaskCompletionSource? end;
+        if (!ThreadsRefused)
+        {
+            return;
+        }
+
         lock (_sync)
         {
-            _ends.Remove(channel, out end);
-            _carried = [.. _ends.Keys];
+            if (_refused && TryStart() is { } carrier)
+            {
+                _spares.Add(carrier);
+                _spareCount++;
+            }
+        }
+    }
+
+    /// <summary>
+    /// From a spare that had nothing to carry for <see cref="IdleTime"/>. true: it is counted no more, and ends. false:
+    /// it is of the reserve, or has just been given a channel.
+    /// </summary>
+    internal bool TryEnd(Carrier carrier)
+    {
+        lock (_sync)
+        {
+            if (_spares.Count <= Math.Min(_carried.Length, MaxReserve) || !_spares.Remove(carrier))
+            {
+                return false;
+            }
+
+            _count--;
+            _spareCount--;
+            return true;
+        }
+    }
+
+    /// <summary>From a carrier that carries no more; its channel, if that was stopped and closed.</summary>
+    internal bool TakeBack(Carrier carrier, TransportChannel? finished)
+    {
+        TaskCompletionSource? end = null;
+        lock (_sync)
+        {
+            if (finished is not null)
+            {
+                _ends.Remove(finished, out end);
+                _carried = [.. _ends.Keys];
+            }
+
+            _spares.Add(carrier);
+            _spareCount++;
         }
 
         end?.SetResult();
+        return true;
+    }
+
+    private Carrier? TryStart()
+    {
+        long now = Environment.TickCount64;
+        if (_refused && now < _retryAt)
+        {
+            return null;
+        }
+
+        Carrier carrier = new(this);
+        bool started = carrier.TryStart(_lastNumber + 1);
+        Volatile.Write(ref _refused, !started);
+        if (!started)
+        {
+            _retryAt = now + RetryAfterMs;
+            return null;
+        }
+
+        _lastNumber++;
+        _count++;
+        return carrier;
     }
 }

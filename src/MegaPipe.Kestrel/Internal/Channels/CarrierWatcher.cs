@@ -1,6 +1,7 @@
 // The watcher: sees a carrier that has sat in one continuation for too long, and gives its channel to another; and a
 // thread pool that is stuck, and makes it grow.
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 
 namespace MegaPipe.Kestrel.Internal;
 
@@ -33,16 +34,20 @@ internal sealed class CarrierWatcher
     /// <summary>Times that a stuck thread pool was made to grow.</summary>
     public long PoolGrowCount => Interlocked.Read(ref _pool.GrowCount);
 
-    public void Add(TransportChannel channel, Action onCarriersExhausted)
+    /// <summary>Before the first <see cref="Add"/>. false: no thread is to be had.</summary>
+    public bool TryStart()
     {
         lock (_sync)
         {
-            _channels = [.. _channels, new Watched(channel, onCarriersExhausted)];
-            if (!_started)
-            {
-                _started = true;
-                new Thread(Watch, 256 * 1024) { IsBackground = true, Name = "MegaPipe watcher" }.UnsafeStart();
-            }
+            return _started = _started || CarrierThread.TryStart(Watch, "MegaPipe watcher");
+        }
+    }
+
+    public void Add(TransportChannel channel, CarrierWarnings warnings)
+    {
+        lock (_sync)
+        {
+            _channels = [.. _channels, new Watched(channel, warnings)];
         }
     }
 
@@ -63,12 +68,29 @@ internal sealed class CarrierWatcher
         }
     }
 
+    [SuppressMessage("Design", "CA1031", Justification = "Without it a handler that blocks stops a channel.")]
     private void Watch()
+    {
+        while (true)
+        {
+            try
+            {
+                WatchForEver();
+            }
+            catch (Exception)
+            {
+                Thread.Sleep(1); // out of memory, at most: the next look may find some
+            }
+        }
+    }
+
+    private void WatchForEver()
     {
         int idleLooks = 0;
         int relaxation = 1;
         while (true)
         {
+            CarrierPool.Instance.RetryRefused();
             Watched[] channels = Volatile.Read(ref _channels);
             long interval = long.MaxValue;
             long lateTicks = long.MaxValue;
@@ -130,7 +152,7 @@ internal sealed class CarrierWatcher
     }
 
     /// <summary>What the watcher remembers of a channel between two looks.</summary>
-    private sealed class Watched(TransportChannel channel, Action onCarriersExhausted)
+    private sealed class Watched(TransportChannel channel, CarrierWarnings warnings)
     {
         private long _runs = -1;
         private long _since;
@@ -181,6 +203,11 @@ internal sealed class CarrierWatcher
             Carrier? carrier = CarrierPool.Instance.TryTakeSpare(Channel.Scheduling.MaxCarriers);
             if (carrier is null)
             {
+                if (CarrierPool.Instance.ThreadsRefused)
+                {
+                    warnings.NoThread();
+                }
+
                 return; // at the bound; one comes back when its handler does
             }
 
@@ -193,9 +220,13 @@ internal sealed class CarrierWatcher
 
             Interlocked.Increment(ref watcher.HandOverCount);
             carrier.Assign(Channel, next);
-            if (CarrierPool.Instance.IsExhausted(Channel.Scheduling.MaxCarriers))
+            if (CarrierPool.Instance.ThreadsRefused)
             {
-                onCarriersExhausted();
+                warnings.NoThread();
+            }
+            else if (CarrierPool.Instance.IsExhausted(Channel.Scheduling.MaxCarriers))
+            {
+                warnings.Exhausted();
             }
         }
     }

@@ -26,6 +26,7 @@ internal sealed class ChannelSet
         int[] cpus = options.CpuSet is null ? [] : CpuList.Parse(options.CpuSet);
         int count = CountOf(options);
         List<TransportChannel> channels = [];
+        Carrier[] carriers;
         try
         {
             for (int i = 0; i < count; i++)
@@ -42,6 +43,8 @@ internal sealed class ChannelSet
                 });
                 channels.Add(new TransportChannel(i, native, scheduling, options, cpu));
             }
+
+            carriers = TakeCarriers(count, scheduling.Adaptive);
         }
         catch
         {
@@ -49,25 +52,35 @@ internal sealed class ChannelSet
             throw;
         }
 
-        int saidExhausted = 0;
+        CarrierWarnings warnings = new(logger, scheduling.MaxCarriers);
         Task[] ends = new Task[count];
         for (int i = 0; i < count; i++)
         {
             if (scheduling.Adaptive)
             {
-                CarrierWatcher.Instance.Add(channels[i], () =>
-                {
-                    if (Interlocked.Exchange(ref saidExhausted, 1) == 0)
-                    {
-                        TransportLog.CarriersExhausted(logger, scheduling.MaxCarriers);
-                    }
-                });
+                CarrierWatcher.Instance.Add(channels[i], warnings);
             }
 
-            ends[i] = CarrierPool.Instance.Start(channels[i]);
+            ends[i] = CarrierPool.Instance.Start(channels[i], carriers[i]);
         }
 
         return new ChannelSet([.. channels], ends);
+    }
+
+    /// <summary>All threads that the channels need at first, or none.</summary>
+    /// <exception cref="PlatformNotSupportedException">There are not as many to be had.</exception>
+    private static Carrier[] TakeCarriers(int count, bool watched)
+    {
+        if (!watched || CarrierWatcher.Instance.TryStart())
+        {
+            if (CarrierPool.Instance.TryTake(count) is { } carriers)
+            {
+                return carriers;
+            }
+        }
+
+        throw new PlatformNotSupportedException(
+            $"No thread could be started for a channel ({ThreadLimits.Describe()}).");
     }
 
     /// <summary>Channels end when their last connection is gone; the task ends with the last channel.</summary>

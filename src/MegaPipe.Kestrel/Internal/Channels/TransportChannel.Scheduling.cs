@@ -18,10 +18,6 @@ internal sealed partial class TransportChannel
     [ThreadStatic]
     private static long t_epoch;
 
-    // The context of a carrier before any application code ran on it.
-    [ThreadStatic]
-    private static ExecutionContext? t_cleanContext;
-
     // epoch << 1 | InApplication
     private long _turn;
 
@@ -69,7 +65,7 @@ internal sealed partial class TransportChannel
     {
         t_carried = this;
         t_epoch = epoch;
-        t_cleanContext ??= ExecutionContext.Capture();
+        CarrierThread.Remember();
         if (epoch > 0)
         {
             NoteHandOver(Stopwatch.GetTimestamp());
@@ -170,23 +166,6 @@ internal sealed partial class TransportChannel
         CarrierWatcher.Instance.Attend(); // it sees whether the pool is stuck
     }
 
-    /// <summary>
-    /// Undoes what a continuation left on its thread, as the thread pool does between work items: the next one belongs
-    /// to somebody else.
-    /// </summary>
-    private static void CleanContext()
-    {
-        if (!ReferenceEquals(ExecutionContext.Capture(), t_cleanContext))
-        {
-            ExecutionContext.Restore(t_cleanContext!);
-        }
-
-        if (SynchronizationContext.Current is not null)
-        {
-            SynchronizationContext.SetSynchronizationContext(null);
-        }
-    }
-
     /// <summary>Runs the turn's continuations. false when the channel was taken away meanwhile.</summary>
     private bool RunReady(long epoch)
     {
@@ -215,7 +194,7 @@ internal sealed partial class TransportChannel
             if (!adaptive)
             {
                 continuation.Run();
-                CleanContext();
+                CarrierThread.Clean();
             }
             else
             {
@@ -225,7 +204,7 @@ internal sealed partial class TransportChannel
                 CarrierWatcher.Instance.Attend(); // after the turn is written: pairs with the watcher's way to sleep
                 ContinuationCost.SetRunning(continuation.Cost);
                 continuation.Run();
-                CleanContext();
+                CarrierThread.Clean();
                 long end = Stopwatch.GetTimestamp();
                 long took = end - start;
                 if (took > Scheduling.BudgetTicks)

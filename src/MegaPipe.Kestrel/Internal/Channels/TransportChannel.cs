@@ -5,6 +5,7 @@
 // watcher take the channel away; all state of a turn is in fields, so the next carrier goes on where the last one
 // stuck.
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal;
@@ -164,7 +165,7 @@ internal sealed partial class TransportChannel
 
             for (int i = 0; i < count; i++)
             {
-                Apply(in _events[i]);
+                TryApply(in _events[i]);
             }
         }
     }
@@ -176,6 +177,23 @@ internal sealed partial class TransportChannel
         foreach (IoVectorArray vectors in _vectors)
         {
             vectors.Dispose();
+        }
+    }
+
+    /// <summary>
+    /// No application code runs in here, but memory may be out (a pool's Rent, a new connection): that is the end of
+    /// the one connection, not of the process.
+    /// </summary>
+    [SuppressMessage("Design", "CA1031", Justification = "See above; nothing is known of the exception.")]
+    private void TryApply(in ChannelEvent channelEvent)
+    {
+        try
+        {
+            Apply(in channelEvent);
+        }
+        catch (Exception error)
+        {
+            Find(channelEvent.Handle)?.Fail(error);
         }
     }
 
@@ -218,6 +236,8 @@ internal sealed partial class TransportChannel
         return index < _connections.Length ? _connections[index] : null;
     }
 
+    internal bool Has(MegaPipeConnection connection) => ReferenceEquals(Find(connection.Handle), connection);
+
     internal void Add(MegaPipeConnection connection)
     {
         int index = (int)connection.Handle & HandleIndexMask;
@@ -241,8 +261,21 @@ internal sealed partial class TransportChannel
         {
             IChannelRequest? next = request.NextRequest;
             request.NextRequest = null;
-            request.Perform(this);
+            TryPerform(request);
             request = next;
+        }
+    }
+
+    [SuppressMessage("Design", "CA1031", Justification = "As in TryApply.")]
+    private void TryPerform(IChannelRequest request)
+    {
+        try
+        {
+            request.Perform(this);
+        }
+        catch (Exception error)
+        {
+            (request as MegaPipeConnection)?.Fail(error);
         }
     }
 

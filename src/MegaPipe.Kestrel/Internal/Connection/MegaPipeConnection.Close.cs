@@ -83,6 +83,13 @@ internal sealed partial class MegaPipeConnection
         socket.Dispose();
     }
 
+    /// <summary>The carrier could not go on with this connection.</summary>
+    internal void Fail(Exception error)
+    {
+        TransportLog.ConnectionError(Logger, this, error);
+        Shutdown(error);
+    }
+
     /// <summary>Any thread: ends the connection for a reason.</summary>
     private void Shutdown(Exception reason)
     {

@@ -68,7 +68,17 @@ internal sealed partial class MegaPipeConnection
                 return;
             }
 
-            long unread = _input.Append(lease);
+            long unread;
+            try
+            {
+                unread = _input.Append(lease);
+            }
+            catch
+            {
+                Channel.ReturnLeaseNow(lease); // it was to be copied, and there was no memory to copy it to
+                throw;
+            }
+
             if (unread < 0)
             {
                 StopReceiving();

@@ -85,6 +85,11 @@ internal static partial class TransportLog
         + "lasts, everything runs on the thread pool.", EventName = "CarriersExhausted")]
     public static partial void CarriersExhausted(ILogger logger, int maxCarriers);
 
+    [LoggerMessage(105, LogLevel.Warning,
+        "No thread could be started for a carrier ({Limits}). While that lasts, everything runs on the thread pool; a "
+        + "channel whose carrier is stuck in application code waits for it.", EventName = "NoThread")]
+    public static partial void NoThread(ILogger logger, string limits);
+
     [LoggerMessage(4, LogLevel.Debug, @"Connection id ""{ConnectionId}"" paused.", EventName = "ConnectionPause",
         SkipEnabledCheck = true)]
     private static partial void ConnectionPause(ILogger logger, string connectionId);

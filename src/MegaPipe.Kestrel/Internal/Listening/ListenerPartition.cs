@@ -1,4 +1,5 @@
 // One channel's own accept queue for an endpoint (paper §3.2), or its share of the endpoint's only one.
+using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Net.Sockets;
 using MegaPipe.Native;
@@ -77,11 +78,7 @@ internal sealed class ListenerPartition(
     {
         if (channelEvent.Result >= 0)
         {
-            EndPoint? local = askLocalEndPoint ? channel.Native.LocalEndPoint(channelEvent.Handle, out _) : null;
-            MegaPipeConnection connection = new(channel, endpoint, channelEvent.Handle, local ?? endpoint.EndPoint,
-                channel.Native.PeerEndPoint(channelEvent.Handle) ?? _unnamedPeer);
-            connection.Start();
-            listener.OnAccepted(connection, channel);
+            Adopt(channelEvent.Handle);
         }
 
         if (channelEvent.HasMore || _stopped)
@@ -95,6 +92,32 @@ internal sealed class ListenerPartition(
         }
 
         _ = RetryAsync();
+    }
+
+    [SuppressMessage("Design", "CA1031", Justification = "Whatever it was, it is the end of one connection.")]
+    private void Adopt(long handle)
+    {
+        MegaPipeConnection? connection = null;
+        try
+        {
+            EndPoint? local = askLocalEndPoint ? channel.Native.LocalEndPoint(handle, out _) : null;
+            connection = new(channel, endpoint, handle, local ?? endpoint.EndPoint,
+                channel.Native.PeerEndPoint(handle) ?? _unnamedPeer);
+            connection.Start();
+            listener.OnAccepted(connection, channel);
+        }
+        catch (Exception error)
+        {
+            TransportLog.AcceptFailed(endpoint.Logger, endpoint.EndPoint, error.Message);
+            if (connection is null || !channel.Has(connection))
+            {
+                channel.Native.Close(handle, abort: true);
+            }
+            else
+            {
+                connection.Fail(error);
+            }
+        }
     }
 
     public void OnRetired()

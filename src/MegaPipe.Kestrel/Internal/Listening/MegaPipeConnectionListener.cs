@@ -64,19 +64,28 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         {
             int index = i;
             started[i] = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
-            channels.Channels[i].Post(_ => started[index].SetResult(
-                listener._partitions[index].Start(fd, ownQueue: partitioned && index > 0, options.Backlog)));
+            channels.Channels[i].Post(_ =>
+            {
+                try
+                {
+                    started[index].SetResult(listener._partitions[index].Start(
+                        fd, ownQueue: partitioned && index > 0, options.Backlog));
+                }
+                catch (Exception error)
+                {
+                    started[index].SetException(error);
+                }
+            });
         }
 
-        foreach (TaskCompletionSource<int> start in started)
+        Task<int[]> all = Task.WhenAll(started.Select(one => one.Task));
+        await ((Task)all).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        int error = all.IsFaulted ? 0 : all.Result.FirstOrDefault(result => result < 0);
+        if (all.IsFaulted || error < 0)
         {
-            int error = await start.Task.ConfigureAwait(false);
-            if (error < 0)
-            {
-                await Task.WhenAll(started.Select(one => one.Task)).ConfigureAwait(false);
-                await listener.DisposeAsync().ConfigureAwait(false);
-                throw ChannelError.ToException(error, $"Opening a listener partition for {endpoint.EndPoint}");
-            }
+            await listener.DisposeAsync().ConfigureAwait(false);
+            await all.ConfigureAwait(false);
+            throw ChannelError.ToException(error, $"Opening a listener partition for {endpoint.EndPoint}");
         }
 
         return listener;
