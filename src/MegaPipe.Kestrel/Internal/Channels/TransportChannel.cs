@@ -36,6 +36,7 @@ internal sealed partial class TransportChannel
     private readonly Stack<IoVectorArray> _vectors = new();
     private readonly Waker _waker;
     private volatile bool _stopping;
+    private volatile bool _ended;
     private int _connectionCount;
 
     public TransportChannel(
@@ -95,7 +96,14 @@ internal sealed partial class TransportChannel
     /// </remarks>
     public void Request(IChannelRequest request)
     {
-        if (!_requests.Push(request) || IsCarriedByThisThread)
+        bool first = _requests.Push(request);
+        if (_ended)
+        {
+            PerformAfterEnd();
+            return;
+        }
+
+        if (!first || IsCarriedByThisThread)
         {
             return;
         }
@@ -122,6 +130,30 @@ internal sealed partial class TransportChannel
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));
 
+    /// <summary>
+    /// The same for a caller that blocks until it is done: the pool's thread that would wake the carrier may be his.
+    /// </summary>
+    public void PostAtOnce(Action<TransportChannel> action)
+    {
+        Post(action);
+        _native.Wake();
+    }
+
+    /// <summary>Whether this thread carries a channel, and so runs a continuation now.</summary>
+    public static bool IsOnCarrier => t_carried is not null;
+
+    /// <summary>
+    /// For a continuation that blocks until another channel has done something. Two carriers may wait for each other
+    /// so; where no watcher takes the channel away, each goes on doing what is asked of its own.
+    /// </summary>
+    public static void PerformOwnRequests()
+    {
+        if (t_carried is { Scheduling.Adaptive: false } own)
+        {
+            own.PerformRequests();
+        }
+    }
+
     /// <summary>Ends the carrier's loop as soon as the last connection and listener are gone.</summary>
     public void Stop()
     {
@@ -142,12 +174,12 @@ internal sealed partial class TransportChannel
             }
 
             PerformRequests();
-            if (_stopping && _connectionCount == 0 && _partitions.Count == 0 && _requests.IsEmpty)
+            bool wait = _readyNext == _readyEnd && _requests.IsEmpty; // performing may ask for more
+            if (wait && _stopping && _connectionCount == 0 && _partitions.Count == 0)
             {
                 return true;
             }
 
-            bool wait = _readyNext == _readyEnd;
             Volatile.Write(ref _waiting, wait);
             int count = _native.Dispatch(_events, wait ? -1 : 0);
             Volatile.Write(ref _waiting, false);
@@ -169,10 +201,15 @@ internal sealed partial class TransportChannel
         }
     }
 
-    /// <summary>Destroys the ring. By the carrier that Carry returned true to.</summary>
+    /// <summary>
+    /// Destroys the ring. By the carrier that Carry returned true to. From here on whoever asks performs what he asks
+    /// for: nobody comes to do it, and every connection is gone, so that it only is to let nobody wait.
+    /// </summary>
     internal void Close()
     {
+        _ended = true;
         _native.Dispose();
+        PerformAfterEnd();
         foreach (IoVectorArray vectors in _vectors)
         {
             vectors.Dispose();
@@ -236,6 +273,23 @@ internal sealed partial class TransportChannel
     private void PerformRequests()
     {
         ReturnLeases();
+        IChannelRequest? request = _requests.TakeAll();
+        while (request is not null)
+        {
+            IChannelRequest? next = request.NextRequest;
+            request.NextRequest = null;
+            request.Perform(this);
+            request = next;
+        }
+    }
+
+    /// <summary>
+    /// Any thread. The queue is emptied by one exchange, so each request has one who performs it. Pushing is an
+    /// interlocked operation and so a fence: either the one who pushed sees the end, or the end sees the push.
+    /// </summary>
+    private void PerformAfterEnd()
+    {
+        Interlocked.MemoryBarrier();
         IChannelRequest? request = _requests.TakeAll();
         while (request is not null)
         {

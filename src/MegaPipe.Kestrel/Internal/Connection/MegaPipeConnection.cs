@@ -35,9 +35,6 @@ internal enum ConnectionAsks
 
     /// <summary>Close now, with FIN.</summary>
     Close = 32,
-
-    /// <summary>Somebody waits for an fd of the socket.</summary>
-    Install = 64,
 }
 
 internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRequest, IDuplexPipe,
@@ -66,6 +63,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         ContinuationCost cost = new();
         _input = new LeasePipeReader(this, cost, channel.Scheduling);
         _output = new CoalescingPipeWriter(this, cost, channel.Scheduling, endpoint.MaxWriteBufferSize);
+        _connectionClosedToken = _connectionClosed.Token;
         _transport = this;
         _features = new ConnectionFeatures(this);
     }
@@ -133,18 +131,18 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         ConnectionAsks asks = (ConnectionAsks)Interlocked.Exchange(ref _asks, 0);
         if (_retired)
         {
-            PerformAfterRetirement(asks);
+            // Too late: nothing is left to do but to let nobody wait.
+            if ((asks & ConnectionAsks.ResumeRead) != 0)
+            {
+                _input.ResumeHere();
+            }
+
             return;
         }
 
         if ((asks & ConnectionAsks.ResumeRead) != 0)
         {
             _input.ResumeHere();
-        }
-
-        if ((asks & ConnectionAsks.Install) != 0)
-        {
-            PerformInstall();
         }
 
         if ((asks & ConnectionAsks.Send) != 0)
@@ -160,20 +158,6 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         if ((asks & (ConnectionAsks.Finish | ConnectionAsks.Close | ConnectionAsks.Reset)) != 0)
         {
             PerformClose(asks);
-        }
-    }
-
-    /// <summary>Asks that came too late: nothing is left to do but to let nobody wait.</summary>
-    private void PerformAfterRetirement(ConnectionAsks asks)
-    {
-        if ((asks & ConnectionAsks.ResumeRead) != 0)
-        {
-            _input.ResumeHere();
-        }
-
-        if ((asks & ConnectionAsks.Install) != 0)
-        {
-            PerformInstall();
         }
     }
 
