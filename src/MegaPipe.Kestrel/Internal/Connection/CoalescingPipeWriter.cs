@@ -202,9 +202,8 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
             SendSegment segment = _spare ?? new SendSegment();
             _spare = null;
-            segment.Take(needed <= BlockBytes && _unflushed < LargeAfterBytes
-                ? _connection.MemoryPool.Rent()
-                : LargeBlock.Rent(needed));
+            segment.Take(
+                _connection.MemoryPool, needed, large: needed > BlockBytes || _unflushed >= LargeAfterBytes);
             if (tail is null)
             {
                 _head = segment;
