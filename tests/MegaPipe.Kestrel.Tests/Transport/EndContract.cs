@@ -133,6 +133,43 @@ public abstract class EndContract(TransportKind kind)
         }
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task ConnectionClosed_FinBehindDataThatNobodyReads_FiresAllTheSame(bool reads)
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind);
+        ConnectedPair pair = await harness.ConnectAsync();
+        await pair.Client.SendAllAsync("data");
+        pair.Client.Shutdown(SocketShutdown.Send);
+        if (reads)
+        {
+            Assert.Equal("data"u8.ToArray(), await pair.Server.Transport.Input.ReadToEndAsync());
+        }
+
+        await pair.Server.ConnectionClosed.WaitForCancellation().InTime();
+        if (!reads)
+        {
+            Assert.Equal("data"u8.ToArray(), await pair.Server.Transport.Input.ReadToEndAsync());
+        }
+
+        await pair.Server.Transport.Output.WriteAsync("answer"u8.ToArray()).InTime();
+        await pair.Server.DisposeAsync().InTime();
+        Assert.Equal("answer"u8.ToArray(), await pair.Client.ReceiveToEndAsync());
+    }
+
+    [Fact]
+    public async Task ConnectionClosed_FinBehindDataAndReaderCompleted_Fires()
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind);
+        ConnectedPair pair = await harness.ConnectAsync();
+        await pair.Client.SendAllAsync("data");
+        pair.Client.Shutdown(SocketShutdown.Send);
+        await pair.Server.Transport.Input.CompleteAsync();
+        await pair.Server.ConnectionClosed.WaitForCancellation().InTime();
+        await pair.Server.DisposeAsync().InTime();
+    }
+
     [Fact]
     public async Task ConnectionClosed_AfterDispose_IsACancelledToken()
     {

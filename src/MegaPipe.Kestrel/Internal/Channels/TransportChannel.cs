@@ -29,6 +29,9 @@ internal sealed partial class TransportChannel
     private int _readyNext;
     private int _readyEnd;
 
+    // Connections that do not receive any more, which the application has not been told yet.
+    private readonly List<MegaPipeConnection> _untold = [];
+
     private ReceiveSegment? _returnedLeases;
     private readonly ReceiveSegment[] _leaseSegments;
     private int _leasesOut;
@@ -173,8 +176,11 @@ internal sealed partial class TransportChannel
                 return false;
             }
 
+            TellEnds();
             PerformRequests();
-            bool wait = _readyNext == _readyEnd && _requests.IsEmpty; // performing may ask for more
+
+            // Performing may make continuations ready, end connections, or ask for more.
+            bool wait = _readyNext == _readyEnd && _untold.Count == 0 && _requests.IsEmpty;
             if (wait && _stopping && _connectionCount == 0 && _partitions.Count == 0)
             {
                 return true;
@@ -269,6 +275,23 @@ internal sealed partial class TransportChannel
     }
 
     internal void Add(ListenerPartition partition) => _partitions.Add(partition.Handle, partition);
+
+    /// <summary>
+    /// The carrier: <paramref name="connection"/> receives no more. Its ConnectionClosed fires when the continuations
+    /// of this turn have run, because Kestrel then closes the connection: the application first gets what came before
+    /// the end, and its answer is on its way.
+    /// </summary>
+    internal void TellEnd(MegaPipeConnection connection) => _untold.Add(connection);
+
+    private void TellEnds()
+    {
+        foreach (MegaPipeConnection connection in _untold)
+        {
+            connection.FireConnectionClosed();
+        }
+
+        _untold.Clear();
+    }
 
     private void PerformRequests()
     {

@@ -144,11 +144,12 @@ internal sealed partial class MegaPipeConnection
     {
         _retired = true;
         EndReceiving(ChannelError.Canceled);
+        TellEnd();
         _retiredDone.TrySetResult();
     }
 
     /// <summary>On the thread pool, as the application's registrations run in it.</summary>
-    private void FireConnectionClosed() => ThreadPool.UnsafeQueueUserWorkItem(
+    internal void FireConnectionClosed() => ThreadPool.UnsafeQueueUserWorkItem(
         static connection =>
         {
             try

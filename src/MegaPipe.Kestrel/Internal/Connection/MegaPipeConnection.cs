@@ -35,6 +35,9 @@ internal enum ConnectionAsks
 
     /// <summary>Close now, with FIN.</summary>
     Close = 32,
+
+    /// <summary>The application has what came before the peer's FIN and can be told of it.</summary>
+    TellEnd = 64,
 }
 
 internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRequest, IDuplexPipe,
@@ -148,6 +151,11 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         if ((asks & ConnectionAsks.Send) != 0)
         {
             Send();
+        }
+
+        if ((asks & ConnectionAsks.TellEnd) != 0)
+        {
+            TellEnd();
         }
 
         if ((asks & ConnectionAsks.ResumeReceiving) != 0)
