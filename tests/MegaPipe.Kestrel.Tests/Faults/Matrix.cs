@@ -32,6 +32,24 @@ public sealed class BadInputOnMegaPipeLwsocketAlways(ITestOutputHelper output)
 public sealed class BadInputOnMegaPipeSmallBuffers(ITestOutputHelper output)
     : BadInputContract(TransportKind.MegaPipeSmallBuffers, output);
 
+[Trait("Transport", "Sockets"), Trait("Area", "LateRead")]
+public sealed class LateReadOnSockets() : LateReadContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipe() : LateReadContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipeThreadPool() : LateReadContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipeInline() : LateReadContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipeNoLwsocket() : LateReadContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipeSmallBuffers() : LateReadContract(TransportKind.MegaPipeSmallBuffers);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Starvation")]
 public sealed class StarvationOnSockets() : StarvationContract(TransportKind.Sockets);
 

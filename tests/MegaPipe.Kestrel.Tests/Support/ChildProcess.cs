@@ -50,6 +50,8 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return await Configuration.DeniedServer.RunAsync(rest);
             case [Scheduling.BoundedServer.Command, .. string[] rest]:
                 return await Scheduling.BoundedServer.RunAsync(rest);
+            case [Faults.LateReader.Command, .. string[] rest]:
+                return await Faults.LateReader.RunAsync(rest);
             default:
                 await Console.Error.WriteLineAsync($"Unknown child command: {string.Join(' ', args)}");
                 return 2;
