@@ -169,7 +169,8 @@ MP_API int32_t mp_probe(struct mp_features *features);
 MP_API int32_t mp_create(const struct mp_config *config, struct mp_channel **channel);
 
 /* Closes every handle (without events), waits until the kernel has given all memory back, frees the channel.
- * Leases die with it (but see mp_hold_memory). Sockets of regular fds that are still registered (not accepted) stay open. */
+ * Leases die with it (but see mp_hold_memory). Sockets of regular fds that are still registered (not accepted) stay
+ * open. */
 MP_API void mp_destroy(struct mp_channel *channel);
 
 /* Registers `fd` (paper: mp_register): a connected or listening socket, or anything else that can be read or

@@ -27,7 +27,9 @@ internal static class LateReader
 
     private const int Bytes = 200; // one segment in every mode
 
-    /// <summary>The child: every order that begins with the given step. Answers with the number of late reads.</summary>
+    /// <summary>
+    /// The child: every order that begins with the given step. Answers with the number of late reads.
+    /// </summary>
     public static async Task<int> RunAsync(string[] arguments)
     {
         TransportKind kind = Enum.Parse<TransportKind>(arguments[0]);
@@ -54,8 +56,9 @@ internal static class LateReader
         ConnectedPair pair = await harness.ConnectAsync(listener);
         await pair.Client.SendAllAsync(Client.Pattern(Bytes));
         ReadResult read = await pair.Server.Transport.Input.WaitForAsync(Bytes);
+        Memory<byte> write = pair.Server.Transport.Output.GetMemory(Bytes);
         return await Task.Factory.StartNew(
-            () => Walk(read.Buffer.FirstSpan, order, step => DoAsync(step).GetAwaiter().GetResult()),
+            () => Walk(read.Buffer.FirstSpan, write.Span, order, step => DoAsync(step).GetAwaiter().GetResult()),
             CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).InTime(
                 string.Join(", ", order));
 
@@ -92,8 +95,12 @@ internal static class LateReader
         }
     }
 
-    /// <summary>Reads the same span after each step, and once more when the channels have had time to end.</summary>
-    private static int Walk(ReadOnlySpan<byte> span, string[] steps, Action<string> perform)
+    /// <summary>
+    /// Reads from one span and writes to the other after each step, and once more when the channels have had time to
+    /// end.
+    /// </summary>
+    private static int Walk(
+        ReadOnlySpan<byte> span, Span<byte> write, string[] steps, Action<string> perform)
     {
         byte[] expected = Client.Pattern(Bytes);
         int reads = 0;
@@ -103,12 +110,14 @@ internal static class LateReader
             GC.Collect();
             GC.WaitForPendingFinalizers();
             Read(span);
+            write.Fill((byte)reads);
         }
 
         Thread.Sleep(10);
         GC.Collect();
         GC.WaitForPendingFinalizers();
         Read(span);
+        write.Clear();
         GC.KeepAlive(perform); // the connection: a reader of its data has it
         return reads;
 

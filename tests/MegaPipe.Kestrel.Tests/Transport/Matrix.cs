@@ -229,7 +229,8 @@ public sealed class SocketFeatureOnMegaPipeInline() : SocketFeatureContract(Tran
 public sealed class SocketFeatureOnMegaPipeNoLwsocket() : SocketFeatureContract(TransportKind.MegaPipeNoLwsocket);
 
 [Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "SocketFeature")]
-public sealed class SocketFeatureOnMegaPipeLwsocketAlways() : SocketFeatureContract(TransportKind.MegaPipeLwsocketAlways);
+public sealed class SocketFeatureOnMegaPipeLwsocketAlways()
+    : SocketFeatureContract(TransportKind.MegaPipeLwsocketAlways);
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "SocketFeature")]
 public sealed class SocketFeatureOnMegaPipeSmallBuffers() : SocketFeatureContract(TransportKind.MegaPipeSmallBuffers);

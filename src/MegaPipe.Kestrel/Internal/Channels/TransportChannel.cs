@@ -128,6 +128,9 @@ internal sealed partial class TransportChannel
     /// <summary>Whether something waits to be performed. Any thread.</summary>
     public bool HasRequests => !_requests.IsEmpty;
 
+    /// <summary>The ring is gone, or about to go. Any thread.</summary>
+    public bool HasEnded => _ended;
+
     public void Wake() => _native.Wake();
 
     /// <summary>Runs on the carrier; for the rare things.</summary>

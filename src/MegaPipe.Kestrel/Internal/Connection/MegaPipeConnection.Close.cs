@@ -13,7 +13,9 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class MegaPipeConnection
 {
-    /// <summary>Turns by which a close without reset lets writes end: one in flight, one for what came behind it.</summary>
+    /// <summary>
+    /// Turns by which a close without reset lets writes end: one in flight, one for what came behind it.
+    /// </summary>
     private const int MaxClosesPutOff = 2;
 
     private const string GracefulReason = "The MegaPipe transport's send loop completed gracefully.";

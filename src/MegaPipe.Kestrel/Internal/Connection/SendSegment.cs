@@ -7,7 +7,7 @@ namespace MegaPipe.Kestrel.Internal;
 /// <summary>A block of a writer: filled to <see cref="Filled"/>, sent to <see cref="Sent"/>.</summary>
 internal sealed class SendSegment
 {
-    /// <summary>What a block has at least where the pool's are too small: a long response needs fewer of them.</summary>
+    /// <summary>Bytes of a block where the pool's are too small, at least: a long response needs fewer.</summary>
     private const int LargeBytes = 64 * 1024;
 
     private IMemoryOwner<byte>? _owner;
