@@ -149,14 +149,15 @@ internal sealed partial class TransportChannel
     public static bool IsOnCarrier => t_carried is not null;
 
     /// <summary>
-    /// For a continuation that blocks until another channel has done something. Two carriers may wait for each other
-    /// so; where no watcher takes the channel away, each goes on doing what is asked of its own.
+    /// For a continuation that blocks until another channel has done something: two carriers may wait for each other
+    /// so, and where nobody takes their channels over, each goes on doing what is asked of its own.
     /// </summary>
     public static void PerformOwnRequests()
     {
-        if (t_carried is { Scheduling.Adaptive: false } own)
+        if (t_carried is { } own && own.TryEnterRing())
         {
             own.PerformRequests();
+            own.LeaveRing();
         }
     }
 
