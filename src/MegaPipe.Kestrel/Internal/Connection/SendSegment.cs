@@ -7,6 +7,9 @@ namespace MegaPipe.Kestrel.Internal;
 /// <summary>A block of a writer: filled to <see cref="Filled"/>, sent to <see cref="Sent"/>.</summary>
 internal sealed class SendSegment
 {
+    /// <summary>What the memory pool's blocks hold; of a pool with larger ones, so much is asked for.</summary>
+    public const int PoolBytes = 4096;
+
     /// <summary>Bytes of a block where the pool's are too small, at least: a long response needs fewer.</summary>
     private const int LargeBytes = 64 * 1024;
 
@@ -33,13 +36,9 @@ internal sealed class SendSegment
     /// </summary>
     public void Take(MemoryPool<byte> pool, int bytes, bool large)
     {
-        IMemoryOwner<byte>? owner = large ? LargeBlock.TryRent(bytes) : pool.Rent();
-        if (owner is not null && owner.Memory.Length < bytes)
-        {
-            owner.Dispose();
-            owner = LargeBlock.TryRent(bytes);
-        }
-
+        IMemoryOwner<byte>? owner = large || bytes > pool.MaxBufferSize
+            ? LargeBlock.TryRent(bytes)
+            : pool.Rent(Math.Min(PoolBytes, pool.MaxBufferSize));
         _owner = owner;
         _array = owner is null ? ArrayPool<byte>.Shared.Rent(Math.Max(bytes, LargeBytes)) : null;
         Memory = owner?.Memory ?? _array;
