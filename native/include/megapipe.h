@@ -33,6 +33,7 @@ extern "C" {
 
 /* The channel: one ring, its handle table, its receive buffers (paper §3.1). */
 struct mp_channel;
+struct mp_memory;
 
 /* A channel-local number for a listener, a socket or another fd: index and generation; never an fd. Positive.
  * The generation makes a handle that was retired invalid for ever: using it gives -EBADF. */
@@ -178,7 +179,8 @@ MP_API int32_t mp_probe(struct mp_features *features);
 MP_API int32_t mp_create(const struct mp_config *config, struct mp_channel **channel);
 
 /* Closes every handle (without events), waits until the kernel has given all memory back, frees the channel.
- * Leases die with it. Sockets of regular fds that are still registered (not accepted) stay open. */
+ * Leases die with it (but see mp_hold_memory). Sockets of regular fds that are still registered (not accepted) stay
+ * open. */
 MP_API void mp_destroy(struct mp_channel *channel);
 
 /* Registers `fd` (paper: mp_register): a connected or listening socket, or anything else that can be read or
@@ -250,6 +252,15 @@ MP_API int32_t mp_release(struct mp_channel *channel, uint32_t lease);
 
 /* Address of receive buffer `lease` (0 to buffer_count - 1); NULL past the last. Any thread. */
 MP_API void *mp_lease_address(struct mp_channel *channel, uint32_t lease);
+
+/* Keeps the memory of the receive buffers as it is beyond mp_destroy, for readers that may still look at leases then;
+ * each hold is ended by mp_drop_memory. NULL: the channel has no receive buffers. Any thread. */
+MP_API struct mp_memory *mp_hold_memory(struct mp_channel *channel);
+
+/* Ends a hold (NULL: none). When the channel is destroyed and no hold is left, the pages go back to the system. The
+ * addresses stay the process's, for its next channels: who reads there too late finds zeros or newer data, and does not
+ * die of it. Any thread. */
+MP_API void mp_drop_memory(struct mp_memory *memory);
 
 /* Writes all `bytes` (paper: mp_write). One WRITE event: `bytes`, or -errno (some bytes may have gone). -EPIPE brings
  * no signal. One write per handle at a time: -EBUSY. 0, -EBADF, -EINVAL. */

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "megapipe.h"
+#include "memory.h"
 #include "mp_assert.h"
 #include "uapi.h"
 
@@ -42,14 +44,15 @@ int32_t mp_buffers_open(struct mp_buffers *buffers, uint32_t count, uint32_t byt
 	if (map == MAP_FAILED)
 		return -ENOMEM;
 	buffers->ring = map;
-	map = mmap(NULL, memory_bytes(buffers) + count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED) {
+	buffers->mapping = mp_memory_open(memory_bytes(buffers) + count);
+	if (!buffers->mapping) {
 		munmap(buffers->ring, ring_bytes(buffers));
 		buffers->ring = NULL;
 		return -ENOMEM;
 	}
-	buffers->memory = map;
+	buffers->memory = buffers->mapping->address;
 	buffers->leased = buffers->memory + memory_bytes(buffers);
+	memset(buffers->leased, 0, count);
 	for (uint32_t i = 0; i < count; i++)
 		add(buffers, i);
 	return 0;
@@ -59,7 +62,7 @@ void mp_buffers_close(struct mp_buffers *buffers)
 {
 	if (!buffers->ring)
 		return;
-	munmap(buffers->memory, memory_bytes(buffers) + buffers->count);
+	mp_drop_memory(buffers->mapping);
 	munmap(buffers->ring, ring_bytes(buffers));
 	buffers->ring = NULL;
 }

@@ -6,9 +6,11 @@
 #include <stdint.h>
 
 struct io_uring_buf_ring;
+struct mp_memory;
 
 struct mp_buffers {
 	struct io_uring_buf_ring *ring;
+	struct mp_memory *mapping; /* of what follows */
 	uint8_t *memory;
 	uint8_t *leased; /* one flag per buffer: misuse is caught, not written through */
 	uint32_t count;
@@ -20,6 +22,8 @@ struct mp_buffers {
 
 /* 0 or -ENOMEM. Memory is page-aligned; every buffer starts free but unpublished. */
 int32_t mp_buffers_open(struct mp_buffers *buffers, uint32_t count, uint32_t bytes);
+
+/* The kernel must be through with the buffers. Their memory stays for those who hold it. */
 void mp_buffers_close(struct mp_buffers *buffers);
 
 static inline uint8_t *mp_buffers_address(const struct mp_buffers *buffers, uint32_t lease)

@@ -145,7 +145,7 @@ internal sealed unsafe partial class Channel : IDisposable
 
     /// <summary>
     /// Destroys the channel on this thread, which must be allowed to carry it: closes every handle without events and
-    /// waits until the kernel has given all memory back. Leases become unreadable.
+    /// waits until the kernel has given all memory back. Leases that are out stay readable for those who have them.
     /// </summary>
     public void Dispose()
     {
@@ -160,11 +160,6 @@ internal sealed unsafe partial class Channel : IDisposable
         while (Volatile.Read(ref _visitors) != int.MinValue)
         {
             wait.SpinOnce();
-        }
-
-        foreach (LeasedBuffer buffer in _buffers)
-        {
-            buffer.Invalidate();
         }
 
         _channel = 0;
@@ -208,9 +203,10 @@ internal sealed unsafe partial class Channel : IDisposable
     {
         // The count is the library's own default where the configuration has none.
         List<LeasedBuffer> buffers = [];
+        LeaseMemory memory = new(channel);
         for (uint i = 0; NativeMethods.mp_lease_address(channel, i) is var address and not 0; i++)
         {
-            buffers.Add(new LeasedBuffer(i, address, bytes));
+            buffers.Add(new LeasedBuffer(memory, i, address, bytes));
         }
 
         return [.. buffers];

@@ -6,15 +6,20 @@ namespace MegaPipe.Native;
 
 /// <summary>
 /// A receive buffer of a channel. The memory is the kernel's to fill whenever no lease on it is out, so it is read only
-/// between the event that brought the lease and <see cref="Channel.Release"/>; after the channel is disposed it throws.
+/// between the event that brought the lease and <see cref="Channel.Release"/>. A lease that is out when the channel is
+/// disposed stays readable as long as this object can be reached.
 /// </summary>
 internal sealed unsafe class LeasedBuffer : MemoryManager<byte>
 {
+#pragma warning disable IDE0052 // only held
+    private readonly LeaseMemory _memory;
+#pragma warning restore IDE0052
+    private readonly nint _address;
     private readonly int _bytes;
-    private nint _address;
 
-    internal LeasedBuffer(uint lease, nint address, int bytes)
+    internal LeasedBuffer(LeaseMemory memory, uint lease, nint address, int bytes)
     {
+        _memory = memory;
         Lease = lease;
         _address = address;
         _bytes = bytes;
@@ -24,35 +29,22 @@ internal sealed unsafe class LeasedBuffer : MemoryManager<byte>
     public uint Lease { get; }
 
     /// <summary>The bytes that an event brought.</summary>
-    public Memory<byte> Slice(nint data, int bytes) => Memory.Slice((int)(data - Address), bytes);
+    public Memory<byte> Slice(nint data, int bytes) => Memory.Slice((int)(data - _address), bytes);
 
-    public override Span<byte> GetSpan() => new((void*)Address, _bytes);
+    public override Span<byte> GetSpan() => new((void*)_address, _bytes);
 
     public override MemoryHandle Pin(int elementIndex = 0)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)elementIndex, (uint)_bytes);
-        return new MemoryHandle((byte*)Address + elementIndex);
+        return new MemoryHandle((byte*)_address + elementIndex, pinnable: this);
     }
 
     public override void Unpin()
     {
     }
 
-    /// <summary>The channel and with it the memory are gone.</summary>
-    internal void Invalidate() => _address = 0;
-
     protected override void Dispose(bool disposing)
     {
         // The memory is the channel's.
-    }
-
-    private nint Address
-    {
-        get
-        {
-            nint address = _address;
-            ObjectDisposedException.ThrowIf(address == 0, this);
-            return address;
-        }
     }
 }

@@ -87,6 +87,13 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     [SuppressGCTransition]
+    public static partial nint mp_hold_memory(nint channel);
+
+    [LibraryImport(Library)]
+    public static partial void mp_drop_memory(nint memory);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
     public static partial int mp_write(nint channel, long handle, nint buffer, uint bytes);
 
     [LibraryImport(Library)]

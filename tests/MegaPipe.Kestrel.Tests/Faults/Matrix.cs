@@ -53,6 +53,24 @@ public sealed class LostEndOnMegaPipeLwsocketAlways() : LostEndContract(Transpor
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "LostEnd")]
 public sealed class LostEndOnMegaPipeSmallBuffers() : LostEndContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "Sockets"), Trait("Area", "LateRead")]
+public sealed class LateReadOnSockets() : LateReadContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipe() : LateReadContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipeThreadPool() : LateReadContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipeInline() : LateReadContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipeNoLwsocket() : LateReadContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "LateRead")]
+public sealed class LateReadOnMegaPipeSmallBuffers() : LateReadContract(TransportKind.MegaPipeSmallBuffers);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Starvation")]
 public sealed class StarvationOnSockets() : StarvationContract(TransportKind.Sockets);
 

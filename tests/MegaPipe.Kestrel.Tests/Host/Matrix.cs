@@ -25,6 +25,27 @@ public sealed class Http1OnMegaPipeLwsocketAlways() : Http1Contract(TransportKin
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Http1")]
 public sealed class Http1OnMegaPipeSmallBuffers() : Http1Contract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "Sockets"), Trait("Area", "HalfClose")]
+public sealed class HalfCloseOnSockets() : HalfCloseContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "HalfClose")]
+public sealed class HalfCloseOnMegaPipe() : HalfCloseContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "HalfClose")]
+public sealed class HalfCloseOnMegaPipeThreadPool() : HalfCloseContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "HalfClose")]
+public sealed class HalfCloseOnMegaPipeInline() : HalfCloseContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "HalfClose")]
+public sealed class HalfCloseOnMegaPipeNoLwsocket() : HalfCloseContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "HalfClose")]
+public sealed class HalfCloseOnMegaPipeLwsocketAlways() : HalfCloseContract(TransportKind.MegaPipeLwsocketAlways);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "HalfClose")]
+public sealed class HalfCloseOnMegaPipeSmallBuffers() : HalfCloseContract(TransportKind.MegaPipeSmallBuffers);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Body")]
 public sealed class BodyOnSockets() : BodyContract(TransportKind.Sockets);
 

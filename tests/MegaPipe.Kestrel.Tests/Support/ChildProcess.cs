@@ -56,6 +56,8 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return await Scheduling.ThreadServer.RunAsync(rest);
             case [Scheduling.ThreadServer.BindCommand, string fallback]:
                 return await Scheduling.ThreadServer.BindWithoutThreadsAsync(fallback);
+            case [Faults.LateReader.Command, .. string[] rest]:
+                return await Faults.LateReader.RunAsync(rest);
             default:
                 await Console.Error.WriteLineAsync($"Unknown child command: {string.Join(' ', args)}");
                 return 2;

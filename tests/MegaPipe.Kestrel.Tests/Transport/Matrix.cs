@@ -192,6 +192,49 @@ public sealed class AbortOnMegaPipeLwsocketAlways() : AbortContract(TransportKin
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Abort")]
 public sealed class AbortOnMegaPipeSmallBuffers() : AbortContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "Sockets"), Trait("Area", "End")]
+public sealed class EndOnSockets() : EndContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "End")]
+public sealed class EndOnMegaPipe() : EndContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "End")]
+public sealed class EndOnMegaPipeThreadPool() : EndContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "End")]
+public sealed class EndOnMegaPipeInline() : EndContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "End")]
+public sealed class EndOnMegaPipeNoLwsocket() : EndContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "End")]
+public sealed class EndOnMegaPipeLwsocketAlways() : EndContract(TransportKind.MegaPipeLwsocketAlways);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "End")]
+public sealed class EndOnMegaPipeSmallBuffers() : EndContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "Sockets"), Trait("Area", "SocketFeature")]
+public sealed class SocketFeatureOnSockets() : SocketFeatureContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "SocketFeature")]
+public sealed class SocketFeatureOnMegaPipe() : SocketFeatureContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "SocketFeature")]
+public sealed class SocketFeatureOnMegaPipeThreadPool() : SocketFeatureContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "SocketFeature")]
+public sealed class SocketFeatureOnMegaPipeInline() : SocketFeatureContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "SocketFeature")]
+public sealed class SocketFeatureOnMegaPipeNoLwsocket() : SocketFeatureContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "SocketFeature")]
+public sealed class SocketFeatureOnMegaPipeLwsocketAlways()
+    : SocketFeatureContract(TransportKind.MegaPipeLwsocketAlways);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "SocketFeature")]
+public sealed class SocketFeatureOnMegaPipeSmallBuffers() : SocketFeatureContract(TransportKind.MegaPipeSmallBuffers);
+
 [Trait("Transport", "Sockets"), Trait("Area", "BackPressure")]
 public sealed class BackPressureOnSockets() : BackPressureContract(TransportKind.Sockets);
 

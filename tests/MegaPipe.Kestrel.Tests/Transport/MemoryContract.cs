@@ -63,4 +63,76 @@ public abstract class MemoryContract(TransportKind kind)
         await Eventually.True(
             () => harness.Memory.BlocksOut < Connections / 2, () => $"{harness.Memory.BlocksOut} blocks out");
     }
+
+    [Theory]
+    [InlineData(4_097)]
+    [InlineData(40_000)]
+    [InlineData(65_537)]
+    [InlineData(100_000)]
+    [InlineData(1_000_000)]
+    public async Task LargeWrites_ManyFlushes_AllocateNothingThatStays(int bytes)
+    {
+        // A pinned array for each flush made a full collection every 32 flushes.
+        const int WarmUp = 100;
+        const int Flushes = 1_000;
+        const int MaxBytesAFlush = 4_096;
+        const int MaxFullCollections = 3;
+        await using TransportHarness harness = TransportHarness.Create(kind);
+        ConnectedPair pair = await harness.ConnectAsync();
+        Task drain = Task.Factory.StartNew(
+            () => Drain(pair.Client), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        await Write(pair.Server.Transport.Output, bytes, WarmUp).InTime();
+        long allocated = GC.GetTotalAllocatedBytes(precise: true);
+        int collections = GC.CollectionCount(2);
+        await Write(pair.Server.Transport.Output, bytes, Flushes).InTime();
+        Assert.InRange((GC.GetTotalAllocatedBytes(precise: true) - allocated) / Flushes, 0, MaxBytesAFlush);
+        Assert.InRange(GC.CollectionCount(2) - collections, 0, MaxFullCollections);
+        await pair.Server.DisposeAsync().InTime();
+        await drain.InTime();
+
+        static async Task Write(System.IO.Pipelines.PipeWriter output, int bytes, int flushes)
+        {
+            for (int i = 0; i < flushes; i++)
+            {
+                output.GetMemory(bytes).Span[..bytes].Fill((byte)i);
+                output.Advance(bytes);
+                await output.FlushAsync();
+            }
+        }
+
+        static void Drain(System.Net.Sockets.Socket client)
+        {
+            byte[] chunk = new byte[256 * 1024];
+            while (client.Receive(chunk) > 0)
+            {
+            }
+        }
+    }
+
+    [Fact]
+    public async Task GetMemory_OfAnySizeAcrossFlushes_EveryByteArrives()
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind);
+        ConnectedPair pair = await harness.ConnectAsync();
+        Task<byte[]> received = pair.Client.ReceiveToEndAsync();
+        using MemoryStream sent = new();
+        Random random = new(7);
+        for (int i = 0; i < 200; i++)
+        {
+            int asked = random.Next(0, 200_000);
+            Memory<byte> memory = pair.Server.Transport.Output.GetMemory(asked);
+            Assert.True(memory.Length >= Math.Max(1, asked));
+            int written = random.Next(0, Math.Min(memory.Length, 20_000));
+            random.NextBytes(memory.Span[..written]);
+            sent.Write(memory.Span[..written]);
+            pair.Server.Transport.Output.Advance(written);
+            if (random.Next(3) == 0)
+            {
+                await pair.Server.Transport.Output.FlushAsync().InTime();
+            }
+        }
+
+        await pair.Server.DisposeAsync().InTime();
+        Assert.Equal(sent.ToArray(), await received);
+    }
 }

@@ -1,6 +1,7 @@
 // Leased reads: the memory, its life, pausing, and running out of buffers.
 using System.Buffers;
 using System.Net.Sockets;
+using System.Runtime.CompilerServices;
 using MegaPipe.Native.Tests.Support;
 
 namespace MegaPipe.Native.Tests.Channels;
@@ -66,17 +67,49 @@ public sealed class ReadTests
     }
 
     [Fact]
-    public void Lease_AfterTheChannelWasDisposed_Throws()
+    public void Lease_AfterTheChannelWasDisposed_StaysReadable()
     {
-        LeasedBuffer buffer;
-        using (ChannelHarness harness = new())
-        {
-            buffer = harness.Channel.Buffer(0);
-            Assert.Equal((int)Channel.DefaultBufferBytes, buffer.Memory.Length);
-        }
+        using Socket listener = SocketKind.Ipv4.Listen();
+        Channel channel = Channel.Create(new ChannelConfig());
+        ChannelEvent[] events = Channel.AllocateEvents(1);
+        long patience = (long)ChannelHarness.Patience.TotalNanoseconds;
+        Assert.Equal(0, channel.Accept(channel.Register((int)listener.Handle, 1), 1, AcceptFlags.None));
+        channel.Flush();
+        using Socket client = SocketKind.ConnectTo(listener);
+        client.Send("bytes"u8);
+        Assert.Equal(1, channel.Dispatch(events, patience));
+        Assert.Equal(0, channel.ReadStart(events[0].Handle));
+        Assert.Equal(1, channel.Dispatch(events, patience));
+        Memory<byte> late = channel.LeaseMemory(events[0]);
+        MemoryHandle pin = late.Pin();
+        channel.Dispose();
+        channel = null!;
 
-        Assert.Throws<ObjectDisposedException>(() => buffer.GetSpan().Length);
-        Assert.Throws<ObjectDisposedException>(() => buffer.Pin());
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        using Channel next = Channel.Create(new ChannelConfig());
+        Assert.Equal("bytes"u8, late.Span);
+        Assert.Equal("bytes"u8, PinnedMemory.SpanAt(PinnedMemory.AddressOf(pin), late.Length));
+        pin.Dispose();
+    }
+
+    [Fact]
+    public void Lease_ThatNobodyCanReachAnyMore_IsMemoryOfTheNextChannel()
+    {
+        // No other test has channels of this size.
+        ChannelConfig config = new() { BufferCount = 4, BufferBytes = 1968 };
+        nint address = AddressOfThePast(config);
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        using Channel next = Channel.Create(config);
+        Assert.Equal(address, PinnedMemory.AddressOf(next.Buffer(0).GetSpan()));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static nint AddressOfThePast(ChannelConfig config)
+    {
+        using Channel channel = Channel.Create(config);
+        return PinnedMemory.AddressOf(channel.Buffer(0).GetSpan());
     }
 
     [Theory]

@@ -137,7 +137,7 @@ internal sealed partial class TransportChannel
     /// <summary>The carrier: has a continuation run, where its cost says. It became ready in this turn.</summary>
     internal void Resume(Continuation continuation)
     {
-        if (!Scheduling.OnCarrier)
+        if (!Scheduling.OnCarrier || _ended)
         {
             ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
             return;

@@ -30,6 +30,9 @@ internal sealed partial class TransportChannel
     private int _readyNext;
     private int _readyEnd;
 
+    // Connections that do not receive any more, which the application has not been told yet.
+    private readonly List<MegaPipeConnection> _untold = [];
+
     private ReceiveSegment? _returnedLeases;
     private readonly ReceiveSegment[] _leaseSegments;
     private int _leasesOut;
@@ -37,6 +40,7 @@ internal sealed partial class TransportChannel
     private readonly Stack<IoVectorArray> _vectors = new();
     private readonly Waker _waker;
     private volatile bool _stopping;
+    private volatile bool _ended;
     private int _connectionCount;
 
     public TransportChannel(
@@ -96,7 +100,14 @@ internal sealed partial class TransportChannel
     /// </remarks>
     public void Request(IChannelRequest request)
     {
-        if (!_requests.Push(request) || IsCarriedByThisThread)
+        bool first = _requests.Push(request);
+        if (_ended)
+        {
+            PerformAfterEnd();
+            return;
+        }
+
+        if (!first || IsCarriedByThisThread)
         {
             return;
         }
@@ -118,10 +129,38 @@ internal sealed partial class TransportChannel
     /// <summary>Whether something waits to be performed. Any thread.</summary>
     public bool HasRequests => !_requests.IsEmpty;
 
+    /// <summary>The ring is gone, or about to go. Any thread.</summary>
+    public bool HasEnded => _ended;
+
     public void Wake() => _native.Wake();
 
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));
+
+    /// <summary>
+    /// The same for a caller that blocks until it is done: the pool's thread that would wake the carrier may be his.
+    /// </summary>
+    public void PostAtOnce(Action<TransportChannel> action)
+    {
+        Post(action);
+        _native.Wake();
+    }
+
+    /// <summary>Whether this thread carries a channel, and so runs a continuation now.</summary>
+    public static bool IsOnCarrier => t_carried is not null;
+
+    /// <summary>
+    /// For a continuation that blocks until another channel has done something: two carriers may wait for each other
+    /// so, and where nobody takes their channels over, each goes on doing what is asked of its own.
+    /// </summary>
+    public static void PerformOwnRequests()
+    {
+        if (t_carried is { } own && own.TryEnterRing())
+        {
+            own.PerformRequests();
+            own.LeaveRing();
+        }
+    }
 
     /// <summary>Ends the carrier's loop as soon as the last connection and listener are gone.</summary>
     public void Stop()
@@ -142,13 +181,16 @@ internal sealed partial class TransportChannel
                 return false;
             }
 
+            TellEnds();
             PerformRequests();
-            if (_stopping && _connectionCount == 0 && _partitions.Count == 0 && _requests.IsEmpty)
+
+            // Performing may make continuations ready, end connections, or ask for more.
+            bool wait = _readyNext == _readyEnd && _untold.Count == 0 && _requests.IsEmpty;
+            if (wait && _stopping && _connectionCount == 0 && _partitions.Count == 0)
             {
                 return true;
             }
 
-            bool wait = _readyNext == _readyEnd;
             Volatile.Write(ref _waiting, wait);
             int count = _native.Dispatch(_events, wait ? -1 : 0);
             Volatile.Write(ref _waiting, false);
@@ -170,10 +212,15 @@ internal sealed partial class TransportChannel
         }
     }
 
-    /// <summary>Destroys the ring. By the carrier that Carry returned true to.</summary>
+    /// <summary>
+    /// Destroys the ring. By the carrier that Carry returned true to. From here on whoever asks performs what he asks
+    /// for: nobody comes to do it, and every connection is gone, so that it only is to let nobody wait.
+    /// </summary>
     internal void Close()
     {
+        _ended = true;
         _native.Dispose();
+        PerformAfterEnd();
         foreach (IoVectorArray vectors in _vectors)
         {
             vectors.Dispose();
@@ -253,6 +300,23 @@ internal sealed partial class TransportChannel
 
     internal void Add(ListenerPartition partition) => _partitions.Add(partition.Handle, partition);
 
+    /// <summary>
+    /// The carrier: <paramref name="connection"/> receives no more. Its ConnectionClosed fires when the continuations
+    /// of this turn have run, because Kestrel then closes the connection: the application first gets what came before
+    /// the end, and its answer is on its way.
+    /// </summary>
+    internal void TellEnd(MegaPipeConnection connection) => _untold.Add(connection);
+
+    private void TellEnds()
+    {
+        foreach (MegaPipeConnection connection in _untold)
+        {
+            connection.FireConnectionClosed();
+        }
+
+        _untold.Clear();
+    }
+
     private void PerformRequests()
     {
         ReturnLeases();
@@ -276,6 +340,23 @@ internal sealed partial class TransportChannel
         catch (Exception error)
         {
             (request as MegaPipeConnection)?.Fail(error);
+        }
+    }
+
+    /// <summary>
+    /// Any thread. The queue is emptied by one exchange, so each request has one who performs it. Pushing is an
+    /// interlocked operation and so a fence: either the one who pushed sees the end, or the end sees the push.
+    /// </summary>
+    private void PerformAfterEnd()
+    {
+        Interlocked.MemoryBarrier();
+        IChannelRequest? request = _requests.TakeAll();
+        while (request is not null)
+        {
+            IChannelRequest? next = request.NextRequest;
+            request.NextRequest = null;
+            TryPerform(request);
+            request = next;
         }
     }
 

@@ -10,13 +10,10 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class CoalescingPipeWriter : PipeWriter
 {
-    /// <summary>What the memory pool's blocks hold.</summary>
-    private const int BlockBytes = 4096;
-
     /// <summary>
     /// Unflushed bytes after which blocks get larger: renting and gathering 256 small ones is 5 % of what 1 MiB costs.
     /// </summary>
-    private const int LargeAfterBytes = 4 * BlockBytes;
+    private const int LargeAfterBytes = 4 * SendSegment.PoolBytes;
 
     private readonly Lock _sync = new();
     private readonly MegaPipeConnection _connection;
@@ -202,9 +199,8 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
             SendSegment segment = _spare ?? new SendSegment();
             _spare = null;
-            segment.Take(needed <= BlockBytes && _unflushed < LargeAfterBytes
-                ? _connection.MemoryPool.Rent()
-                : LargeBlock.Rent(needed));
+            segment.Take(
+                _connection.MemoryPool, needed, large: needed > SendSegment.PoolBytes || _unflushed >= LargeAfterBytes);
             if (tail is null)
             {
                 _head = segment;

@@ -38,6 +38,7 @@ internal sealed partial class LeasePipeReader
                     _received += lease.Length;
                 }
 
+                _fresh = true;
                 resume = _waiting && !_resumed && HasResult;
                 _resumed |= resume;
 

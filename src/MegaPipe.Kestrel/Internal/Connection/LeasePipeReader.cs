@@ -2,7 +2,7 @@
 // reader; tests/MegaPipe.Kestrel.Tests/Pipes runs one suite against both.
 //
 // Two sides: the carrier appends (LeasePipeReader.Receive.cs), the application reads. One uncontended lock between
-// them; never held while user code runs or the ring is entered.
+// them; never held while user code runs, nor when the ring is entered, but for waking the channel once in a life.
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Runtime.ExceptionServices;
@@ -29,6 +29,7 @@ internal sealed partial class LeasePipeReader : PipeReader
     private bool _canceled;
     private bool _completed;     // by the application
     private bool _ended;         // no more data will come
+    private bool _fresh;         // data that no result has brought yet
     private bool _onChannel;     // a read of this connection has completed on its channel
     private ExceptionDispatchInfo? _error;
     private int _minimumBytes;   // of the pending ReadAtLeastAsync
@@ -52,6 +53,18 @@ internal sealed partial class LeasePipeReader : PipeReader
             lock (_sync)
             {
                 return _received - _examined;
+            }
+        }
+    }
+
+    /// <summary>Something has arrived that the application has not been given.</summary>
+    public bool HasFresh
+    {
+        get
+        {
+            lock (_sync)
+            {
+                return _fresh && !_completed;
             }
         }
     }
@@ -238,6 +251,8 @@ internal sealed partial class LeasePipeReader : PipeReader
         }
 
         _minimumBytes = 0;
+        _fresh = false;
+        _connection.OnInputTaken();
         _error?.Throw();
         bool canceled = _canceled;
         _canceled = false;

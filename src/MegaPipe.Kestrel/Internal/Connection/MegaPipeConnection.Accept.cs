@@ -1,64 +1,13 @@
-// Stage accept: the connection joins its channel, and its socket for those who ask for one.
-using System.Net.Sockets;
-using MegaPipe.Native;
-
+// Stage accept: the connection joins its channel.
 namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class MegaPipeConnection
 {
-    private readonly Lock _socketSync = new();
-    private TaskCompletionSource<int>? _install;
-    private Socket? _socket;
-
     /// <summary>The carrier, at the accept event: reading starts in the same batch.</summary>
     public void Start()
     {
         Channel.Add(this);
         Channel.AcceptedCount++;
         StartReceiving();
-    }
-
-    /// <summary>
-    /// A real socket on the same connection, made on first use. Waits for the carrier unless this thread is it; the
-    /// socket is closed with the connection.
-    /// </summary>
-    private Socket GetSocket()
-    {
-        lock (_socketSync)
-        {
-            if (_socket is not null)
-            {
-                return _socket;
-            }
-
-            int fd;
-            if (Channel.TryEnterRing())
-            {
-                fd = _retired ? ChannelError.BadHandle : Channel.Native.ToFd(Handle);
-                Channel.LeaveRing();
-            }
-            else
-            {
-                _install = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
-                Ask(ConnectionAsks.Install);
-                fd = _install.Task.GetAwaiter().GetResult();
-                _install = null;
-            }
-
-            if (fd < 0)
-            {
-                throw fd == ChannelError.BadHandle
-                    ? new ObjectDisposedException(nameof(Socket), "The connection is closed.")
-                    : ChannelError.ToException(fd,
-                        "Making a socket for a lightweight socket (set MegaPipe:LightweightSockets to Never)");
-            }
-
-            return _socket = new Socket(new SafeSocketHandle(fd, ownsHandle: true));
-        }
-    }
-
-    private void PerformInstall()
-    {
-        _install?.TrySetResult(_retired ? ChannelError.BadHandle : Channel.Native.ToFd(Handle));
     }
 }

@@ -2,9 +2,9 @@
 //
 //   application completes its output → everything is sent → FIN          (Finish)
 //   Abort, or an error while sending → RST, or FIN with FinOnError       (Reset, Close)
+//   Abort without a reason           → FIN: Kestrel's way to say that the client ended first    (Close)
 //
 // The handle is retired when its last completion was reaped; only then is DisposeAsync done.
-using System.Net.Sockets;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
@@ -13,20 +13,25 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class MegaPipeConnection
 {
+    /// <summary>
+    /// Turns by which a close without reset lets writes end: one in flight, one for what came behind it.
+    /// </summary>
+    private const int MaxClosesPutOff = 2;
+
     private const string GracefulReason = "The MegaPipe transport's send loop completed gracefully.";
 
     private readonly CancellationTokenSource _connectionClosed = new();
     private readonly TaskCompletionSource _closedFired = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _retiredDone = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private CancellationToken? _connectionClosedToken;
+    private CancellationToken _connectionClosedToken; // also after the source was disposed
     private Exception? _shutdownReason;
+    private int _closesPutOff; // the carrier's
     private bool _closing; // the carrier's: mp_close was made
-    private bool _closedAsked; // the carrier's: ConnectionClosed fires, or has fired
     private volatile bool _retired;
 
     public override CancellationToken ConnectionClosed
     {
-        get => _connectionClosedToken ?? _connectionClosed.Token;
+        get => _connectionClosedToken;
         set => _connectionClosedToken = value;
     }
 
@@ -55,32 +60,9 @@ internal sealed partial class MegaPipeConnection
         await _retiredDone.Task.ConfigureAwait(false);
         await _closedFired.Task.ConfigureAwait(false);
         _output.Free();
-        DisposeSocket();
+        _socket?.Dispose();
         _connectionClosed.Dispose();
         await base.DisposeAsync().ConfigureAwait(false);
-    }
-
-    /// <summary>
-    /// The socket that the app asked for is a second way to the connection, which ends with the later of both. Shut
-    /// down first, as stock does: a kernel may release a lightweight socket late (native/src/release.c).
-    /// </summary>
-    private void DisposeSocket()
-    {
-        if (_socket is not { } socket)
-        {
-            return;
-        }
-
-        try
-        {
-            socket.Shutdown(SocketShutdown.Both);
-        }
-        catch (Exception error) when (error is SocketException or ObjectDisposedException)
-        {
-            // Reset, or disposed by the app.
-        }
-
-        socket.Dispose();
     }
 
     /// <summary>The carrier could not go on with this connection.</summary>
@@ -90,17 +72,21 @@ internal sealed partial class MegaPipeConnection
         Shutdown(error);
     }
 
-    /// <summary>Any thread: ends the connection for a reason.</summary>
-    private void Shutdown(Exception reason)
+    /// <summary>Any thread: ends the connection for a reason; null: as if everything were sent.</summary>
+    private void Shutdown(Exception? reason)
     {
-        if (TrySetReason(reason))
+        bool abort = reason is not null && !_endpoint.FinOnError;
+        if (TrySetReason(reason, abort))
         {
-            Ask(_endpoint.FinOnError ? ConnectionAsks.Close : ConnectionAsks.Reset);
+            Ask(abort ? ConnectionAsks.Reset : ConnectionAsks.Close);
         }
     }
 
-    /// <summary>The first reason wins, and is logged once. null: everything was sent.</summary>
-    private bool TrySetReason(Exception? reason)
+    /// <summary>
+    /// The first reason wins, and is logged once: with <paramref name="abort"/> as RST, otherwise as FIN, which is what
+    /// the caller must then ask for.
+    /// </summary>
+    private bool TrySetReason(Exception? reason, bool abort)
     {
         Exception actual = reason ?? new ConnectionAbortedException(GracefulReason);
         if (Interlocked.CompareExchange(ref _shutdownReason, actual, null) is not null)
@@ -108,13 +94,13 @@ internal sealed partial class MegaPipeConnection
             return false;
         }
 
-        if (reason is null || _endpoint.FinOnError)
+        if (abort)
         {
-            TransportLog.ConnectionWriteFin(Logger, this, actual.Message);
+            TransportLog.ConnectionWriteRst(Logger, this, actual.Message);
         }
         else
         {
-            TransportLog.ConnectionWriteRst(Logger, this, actual.Message);
+            TransportLog.ConnectionWriteFin(Logger, this, actual.Message);
         }
 
         return true;
@@ -131,14 +117,25 @@ internal sealed partial class MegaPipeConnection
         {
             // Finish: not before the last byte. Where another reason came first, its own ask is on its way.
             _finishAsked = true;
-            if (_sending || !_output.IsDrained || !TrySetReason(null))
+            if (_sending || !_output.IsDrained || !TrySetReason(null, abort: false))
             {
                 return;
             }
         }
+        else if ((asks & ConnectionAsks.Reset) == 0 && _sending && _closesPutOff < MaxClosesPutOff)
+        {
+            // What the socket takes at once goes out before the FIN, as if it had been sent when it was flushed. A
+            // write that has not ended after the kernel had it waits for the peer, and is cut.
+            _closesPutOff++;
+            Channel.Native.Flush();
+            Ask(ConnectionAsks.Close);
+            return;
+        }
 
         _closing = true;
-        int error = Channel.Native.Close(Handle, abort: (asks & ConnectionAsks.Reset) != 0);
+        bool abort = (asks & ConnectionAsks.Reset) != 0;
+        EndSocket(abort);
+        int error = Channel.Native.Close(Handle, abort);
         System.Diagnostics.Debug.Assert(error >= 0);
         if (_receiving == Receiving.Paused)
         {
@@ -156,33 +153,25 @@ internal sealed partial class MegaPipeConnection
     {
         _retired = true;
         EndReceiving(ChannelError.Canceled);
+        TellEnd();
         _retiredDone.TrySetResult();
     }
 
-    /// <summary>The carrier; once, on the thread pool, as the application's registrations run in it.</summary>
-    private void FireConnectionClosed()
-    {
-        if (_closedAsked)
+    /// <summary>On the thread pool, as the application's registrations run in it.</summary>
+    internal void FireConnectionClosed() => ThreadPool.UnsafeQueueUserWorkItem(
+        static connection =>
         {
-            return;
-        }
-
-        _closedAsked = true;
-        ThreadPool.UnsafeQueueUserWorkItem(
-            static connection =>
+            try
             {
-                try
-                {
-                    connection._connectionClosed.Cancel();
-                }
-                catch (Exception error)
-                {
-                    TransportLog.ConnectionClosedFailed(connection.Logger, connection, error);
-                }
+                connection._connectionClosed.Cancel();
+            }
+            catch (Exception error)
+            {
+                TransportLog.ConnectionClosedFailed(connection.Logger, connection, error);
+            }
 
-                connection._closedFired.TrySetResult();
-            },
-            this,
-            preferLocal: false);
-    }
+            connection._closedFired.TrySetResult();
+        },
+        this,
+        preferLocal: false);
 }

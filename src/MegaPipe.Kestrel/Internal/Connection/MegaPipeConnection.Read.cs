@@ -21,6 +21,16 @@ internal sealed partial class MegaPipeConnection
     private bool _finBehindPause;
     private bool _resetNoted;
 
+    /// <summary>
+    /// How long an application that does not read what came before the FIN may be without notice of the FIN.
+    /// </summary>
+    private static readonly TimeSpan s_tellEndWithin = TimeSpan.FromMilliseconds(10);
+
+    private bool _endTold;
+
+    // Written by the carrier, read by the application: it is to say when it has taken what came before the FIN.
+    private volatile bool _endUntold;
+
     // Written by the carrier; read by the application, to ask for a resume only when there is a pause.
     private volatile bool _receivingPaused;
 
@@ -35,6 +45,17 @@ internal sealed partial class MegaPipeConnection
         if (resume)
         {
             Ask(ConnectionAsks.ResumeReceiving);
+        }
+
+        OnInputTaken();
+    }
+
+    /// <summary>Any thread: the application has, or will not take, what had arrived.</summary>
+    public void OnInputTaken()
+    {
+        if (_endUntold)
+        {
+            Ask(ConnectionAsks.TellEnd);
         }
     }
 
@@ -108,7 +129,7 @@ internal sealed partial class MegaPipeConnection
             }
             else if (_finBehindPause)
             {
-                FireConnectionClosed();
+                TellEnd();
             }
 
             return;
@@ -130,7 +151,7 @@ internal sealed partial class MegaPipeConnection
 
         if (result == 0)
         {
-            FireConnectionClosed();
+            TellEnd();
         }
         else
         {
@@ -148,7 +169,7 @@ internal sealed partial class MegaPipeConnection
 
         _receiving = Receiving.Ended;
         _input.End(null);
-        FireConnectionClosed();
+        TellEnd();
     }
 
     private void PauseReceiving()
@@ -225,7 +246,47 @@ internal sealed partial class MegaPipeConnection
         }
 
         _input.End(error);
-        FireConnectionClosed();
+        if (error is null && !_retired)
+        {
+            TellEndWhenTaken();
+        }
+        else
+        {
+            TellEnd();
+        }
+    }
+
+    /// <summary>
+    /// The carrier: what came before the FIN is the application's first, as far as that is a matter of moments. Kestrel
+    /// closes the connection when it is told, and a client that asks and shuts down at once wants its answer.
+    /// </summary>
+    private void TellEndWhenTaken()
+    {
+        _endUntold = true;
+        if (!_input.HasFresh)
+        {
+            TellEnd();
+            return;
+        }
+
+        _ = TellLaterAsync();
+
+        async Task TellLaterAsync()
+        {
+            await Task.Delay(s_tellEndWithin).ConfigureAwait(false);
+            OnInputTaken();
+        }
+    }
+
+    /// <summary>The carrier: ConnectionClosed fires, once.</summary>
+    private void TellEnd()
+    {
+        _endUntold = false;
+        if (!_endTold)
+        {
+            _endTold = true;
+            Channel.TellEnd(this);
+        }
     }
 
     /// <summary>A reset may show while reading, while writing, or both: it is one.</summary>

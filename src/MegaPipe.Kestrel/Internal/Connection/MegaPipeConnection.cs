@@ -36,8 +36,8 @@ internal enum ConnectionAsks
     /// <summary>Close now, with FIN.</summary>
     Close = 32,
 
-    /// <summary>Somebody waits for an fd of the socket.</summary>
-    Install = 64,
+    /// <summary>The application has what came before the peer's FIN and can be told of it.</summary>
+    TellEnd = 64,
 }
 
 internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRequest, IDuplexPipe,
@@ -66,6 +66,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         ContinuationCost cost = new();
         _input = new LeasePipeReader(this, cost, channel.Scheduling);
         _output = new CoalescingPipeWriter(this, cost, channel.Scheduling, endpoint.MaxWriteBufferSize);
+        _connectionClosedToken = _connectionClosed.Token;
         _transport = this;
         _features = new ConnectionFeatures(this);
     }
@@ -133,7 +134,12 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         ConnectionAsks asks = (ConnectionAsks)Interlocked.Exchange(ref _asks, 0);
         if (_retired)
         {
-            PerformAfterRetirement(asks);
+            // Too late: nothing is left to do but to let nobody wait.
+            if ((asks & ConnectionAsks.ResumeRead) != 0)
+            {
+                _input.ResumeHere();
+            }
+
             return;
         }
 
@@ -142,14 +148,14 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
             _input.ResumeHere();
         }
 
-        if ((asks & ConnectionAsks.Install) != 0)
-        {
-            PerformInstall();
-        }
-
         if ((asks & ConnectionAsks.Send) != 0)
         {
             Send();
+        }
+
+        if ((asks & ConnectionAsks.TellEnd) != 0)
+        {
+            TellEnd();
         }
 
         if ((asks & ConnectionAsks.ResumeReceiving) != 0)
@@ -160,20 +166,6 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         if ((asks & (ConnectionAsks.Finish | ConnectionAsks.Close | ConnectionAsks.Reset)) != 0)
         {
             PerformClose(asks);
-        }
-    }
-
-    /// <summary>Asks that came too late: nothing is left to do but to let nobody wait.</summary>
-    private void PerformAfterRetirement(ConnectionAsks asks)
-    {
-        if ((asks & ConnectionAsks.ResumeRead) != 0)
-        {
-            _input.ResumeHere();
-        }
-
-        if ((asks & ConnectionAsks.Install) != 0)
-        {
-            PerformInstall();
         }
     }
 

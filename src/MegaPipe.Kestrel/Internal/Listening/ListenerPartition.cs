@@ -44,6 +44,12 @@ internal sealed class ListenerPartition(
     /// </summary>
     public int Start(int fd, bool ownQueue, int backlog)
     {
+        if (channel.HasEnded)
+        {
+            _retired.TrySetResult();
+            return ChannelError.Canceled;
+        }
+
         long handle = channel.Native.Register(fd, 0, ownQueue ? ulong.MaxValue : 0);
         if (handle < 0)
         {
