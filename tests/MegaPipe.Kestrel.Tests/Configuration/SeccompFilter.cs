@@ -29,7 +29,33 @@ internal static class SeccompFilter
     };
 
     /// <summary>From now on io_uring_setup fails with this errno, on every thread of the process.</summary>
-    public static void RefuseIoUring(int errno)
+    public static void RefuseIoUring(int errno) => Install(errno, SynchronizeThreads);
+
+    /// <summary>Runs an action on a thread on which, and in every process that it starts, io_uring is refused.</summary>
+    public static void RunRefused(int errno, Action action)
+    {
+        Exception? failure = null;
+        Thread thread = new(() =>
+        {
+            try
+            {
+                Install(errno, flags: 0);
+                action();
+            }
+            catch (Exception error)
+            {
+                failure = error;
+            }
+        });
+        thread.Start();
+        thread.Join();
+        if (failure is not null)
+        {
+            throw new InvalidOperationException("The action failed under the filter.", failure);
+        }
+    }
+
+    private static void Install(int errno, nint flags)
     {
         Instruction[] program =
         [
@@ -43,7 +69,7 @@ internal static class SeccompFilter
         {
             Program filter = new() { Length = (ushort)program.Length, Instructions = pinned.AddrOfPinnedObject() };
             if (Prctl(SetNoNewPrivileges, 1, 0, 0, 0) != 0 ||
-                Syscall(SeccompNumber, SetModeFilter, SynchronizeThreads, ref filter) != 0)
+                Syscall(SeccompNumber, SetModeFilter, flags, ref filter) != 0)
             {
                 throw new InvalidOperationException($"seccomp: errno {Marshal.GetLastPInvokeError()}");
             }

@@ -32,6 +32,10 @@ public sealed class BadInputOnMegaPipeLwsocketAlways(ITestOutputHelper output)
 public sealed class BadInputOnMegaPipeSmallBuffers(ITestOutputHelper output)
     : BadInputContract(TransportKind.MegaPipeSmallBuffers, output);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "BadInput")]
+public sealed class BadInputOnMegaPipeFallback(ITestOutputHelper output)
+    : BadInputContract(TransportKind.MegaPipeFallback, output);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Starvation")]
 public sealed class StarvationOnSockets() : StarvationContract(TransportKind.Sockets);
 
@@ -52,6 +56,9 @@ public sealed class StarvationOnMegaPipeLwsocketAlways() : StarvationContract(Tr
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Starvation")]
 public sealed class StarvationOnMegaPipeSmallBuffers() : StarvationContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Starvation")]
+public sealed class StarvationOnMegaPipeFallback() : StarvationContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "SuddenEnd")]
 public sealed class SuddenEndOnSockets(ITestOutputHelper output)
@@ -80,3 +87,7 @@ public sealed class SuddenEndOnMegaPipeLwsocketAlways(ITestOutputHelper output)
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "SuddenEnd")]
 public sealed class SuddenEndOnMegaPipeSmallBuffers(ITestOutputHelper output)
     : SuddenEndContract(TransportKind.MegaPipeSmallBuffers, output);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "SuddenEnd")]
+public sealed class SuddenEndOnMegaPipeFallback(ITestOutputHelper output)
+    : SuddenEndContract(TransportKind.MegaPipeFallback, output);

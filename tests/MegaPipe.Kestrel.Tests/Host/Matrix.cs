@@ -25,6 +25,9 @@ public sealed class Http1OnMegaPipeLwsocketAlways() : Http1Contract(TransportKin
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Http1")]
 public sealed class Http1OnMegaPipeSmallBuffers() : Http1Contract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Http1")]
+public sealed class Http1OnMegaPipeFallback() : Http1Contract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Body")]
 public sealed class BodyOnSockets() : BodyContract(TransportKind.Sockets);
 
@@ -45,6 +48,9 @@ public sealed class BodyOnMegaPipeLwsocketAlways() : BodyContract(TransportKind.
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Body")]
 public sealed class BodyOnMegaPipeSmallBuffers() : BodyContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Body")]
+public sealed class BodyOnMegaPipeFallback() : BodyContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Http2")]
 public sealed class Http2OnSockets() : Http2Contract(TransportKind.Sockets);
@@ -67,6 +73,9 @@ public sealed class Http2OnMegaPipeLwsocketAlways() : Http2Contract(TransportKin
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Http2")]
 public sealed class Http2OnMegaPipeSmallBuffers() : Http2Contract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Http2")]
+public sealed class Http2OnMegaPipeFallback() : Http2Contract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Tls")]
 public sealed class TlsOnSockets() : TlsContract(TransportKind.Sockets);
 
@@ -88,6 +97,9 @@ public sealed class TlsOnMegaPipeLwsocketAlways() : TlsContract(TransportKind.Me
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Tls")]
 public sealed class TlsOnMegaPipeSmallBuffers() : TlsContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Tls")]
+public sealed class TlsOnMegaPipeFallback() : TlsContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "WebSocket")]
 public sealed class WebSocketOnSockets() : WebSocketContract(TransportKind.Sockets);
 
@@ -108,6 +120,9 @@ public sealed class WebSocketOnMegaPipeLwsocketAlways() : WebSocketContract(Tran
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "WebSocket")]
 public sealed class WebSocketOnMegaPipeSmallBuffers() : WebSocketContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "WebSocket")]
+public sealed class WebSocketOnMegaPipeFallback() : WebSocketContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "ConnectionMiddleware")]
 public sealed class ConnectionMiddlewareOnSockets() : ConnectionMiddlewareContract(TransportKind.Sockets);
@@ -134,6 +149,10 @@ public sealed class ConnectionMiddlewareOnMegaPipeLwsocketAlways()
 public sealed class ConnectionMiddlewareOnMegaPipeSmallBuffers()
     : ConnectionMiddlewareContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "ConnectionMiddleware")]
+public sealed class ConnectionMiddlewareOnMegaPipeFallback()
+    : ConnectionMiddlewareContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnSockets() : AbortedRequestContract(TransportKind.Sockets);
 
@@ -156,6 +175,9 @@ public sealed class AbortedRequestOnMegaPipeLwsocketAlways()
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnMegaPipeSmallBuffers() : AbortedRequestContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "AbortedRequest")]
+public sealed class AbortedRequestOnMegaPipeFallback() : AbortedRequestContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "BindHost")]
 public sealed class BindHostOnSockets() : BindHostContract(TransportKind.Sockets);
 
@@ -176,6 +198,9 @@ public sealed class BindHostOnMegaPipeLwsocketAlways() : BindHostContract(Transp
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "BindHost")]
 public sealed class BindHostOnMegaPipeSmallBuffers() : BindHostContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "BindHost")]
+public sealed class BindHostOnMegaPipeFallback() : BindHostContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Stop")]
 public sealed class StopOnSockets() : StopContract(TransportKind.Sockets);
@@ -198,6 +223,9 @@ public sealed class StopOnMegaPipeLwsocketAlways() : StopContract(TransportKind.
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Stop")]
 public sealed class StopOnMegaPipeSmallBuffers() : StopContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Stop")]
+public sealed class StopOnMegaPipeFallback() : StopContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "DataRate")]
 public sealed class DataRateOnSockets() : DataRateContract(TransportKind.Sockets);
 
@@ -206,6 +234,9 @@ public sealed class DataRateOnMegaPipe() : DataRateContract(TransportKind.MegaPi
 
 [Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "DataRate")]
 public sealed class DataRateOnMegaPipeThreadPool() : DataRateContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "DataRate")]
+public sealed class DataRateOnMegaPipeFallback() : DataRateContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Meter")]
 public sealed class MeterOnSockets() : MeterContract(TransportKind.Sockets);
@@ -227,3 +258,6 @@ public sealed class MeterOnMegaPipeLwsocketAlways() : MeterContract(TransportKin
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Meter")]
 public sealed class MeterOnMegaPipeSmallBuffers() : MeterContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Meter")]
+public sealed class MeterOnMegaPipeFallback() : MeterContract(TransportKind.MegaPipeFallback);

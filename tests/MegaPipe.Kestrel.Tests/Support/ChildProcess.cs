@@ -48,6 +48,8 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return 0;
             case [Configuration.DeniedServer.Command, .. string[] rest]:
                 return await Configuration.DeniedServer.RunAsync(rest);
+            case [Configuration.DeniedSuite.Command, .. string[] rest]:
+                return Configuration.DeniedSuite.Run(rest);
             case [Scheduling.BoundedServer.Command, .. string[] rest]:
                 return await Scheduling.BoundedServer.RunAsync(rest);
             default:
@@ -66,6 +68,23 @@ internal sealed class ChildProcess : IAsyncDisposable
 
     /// <summary>One line on the child's standard input.</summary>
     public Task TellAsync(string line) => _process.StandardInput.WriteLineAsync(line).InTime("the child to listen");
+
+    /// <summary>Everything that the child writes after its ready line, until it ends by itself.</summary>
+    public async Task<string> ReadToEndAsync(TimeSpan limit)
+    {
+        Task<string> rest = _process.StandardOutput.ReadToEndAsync();
+        try
+        {
+            await rest.InTime("the child's end", limit);
+        }
+        catch
+        {
+            _process.Kill(entireProcessTree: true);
+            throw;
+        }
+
+        return await rest;
+    }
 
     public async ValueTask DisposeAsync()
     {

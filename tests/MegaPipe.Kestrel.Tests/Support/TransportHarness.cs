@@ -57,10 +57,7 @@ public sealed class TransportHarness : IAsyncDisposable
         IConnectionListener listener =
             await Factory.BindAsync(endPoint ?? new IPEndPoint(IPAddress.Loopback, 0)).InTime();
         _listeners.Add(listener);
-        if (_kind.IsMegaPipe())
-        {
-            Assert.Equal("megapipe", Status!.Transport);
-        }
+        Assert.Equal(_kind.StatusOf(), Status?.Transport);
 
         return listener;
     }

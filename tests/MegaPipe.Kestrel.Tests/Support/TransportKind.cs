@@ -2,13 +2,16 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Reflection;
+using MegaPipe.Native;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace MegaPipe.Kestrel.Tests.Support;
 
-/// <summary>The stock transport, MegaPipe and each degraded mode of MegaPipe.</summary>
+/// <summary>
+/// The stock transport, MegaPipe, each degraded mode of MegaPipe, and what serves where MegaPipe cannot.
+/// </summary>
 public enum TransportKind
 {
     Sockets,
@@ -18,6 +21,7 @@ public enum TransportKind
     MegaPipeNoLwsocket,
     MegaPipeLwsocketAlways,
     MegaPipeSmallBuffers,
+    MegaPipeFallback,
 }
 
 /// <summary>The options that both transports have; null leaves the transport's own default.</summary>
@@ -46,12 +50,22 @@ public sealed class TransportSettings
 
 public static class TransportKinds
 {
-    public static bool IsMegaPipe(this TransportKind kind) => kind != TransportKind.Sockets;
+    /// <summary>Whether channels serve.</summary>
+    public static bool IsMegaPipe(this TransportKind kind) =>
+        kind is not (TransportKind.Sockets or TransportKind.MegaPipeFallback);
+
+    /// <summary>What <see cref="MegaPipeStatus.Transport"/> must say; null for stock, which has no status.</summary>
+    public static string? StatusOf(this TransportKind kind) => kind switch
+    {
+        TransportKind.Sockets => null,
+        TransportKind.MegaPipeFallback => "sockets",
+        _ => "megapipe",
+    };
 
     /// <summary>Registers the transport of this kind; both go through their public Use… methods.</summary>
     public static IWebHostBuilder UseTransport(
         this IWebHostBuilder builder, TransportKind kind, TransportSettings settings) =>
-        kind.IsMegaPipe()
+        kind != TransportKind.Sockets
             ? builder.UseMegaPipe(options => Configure(options, kind, settings))
             : builder.UseSockets(options => Configure(options, settings));
 
@@ -106,6 +120,10 @@ public static class TransportKinds
             case TransportKind.MegaPipeSmallBuffers:
                 options.ReceiveBufferCount = 8;
                 options.ReceiveBufferSize = 256;
+                break;
+            case TransportKind.MegaPipeFallback:
+                options.Fallback = MegaPipeFallback.Sockets;
+                options.DeniedFor = MegaPipeFeatures.IsSupported ? "the test says so" : null;
                 break;
             default:
                 break;

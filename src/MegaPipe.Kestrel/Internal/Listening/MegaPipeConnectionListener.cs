@@ -14,6 +14,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     private const int DrainRounds = 100;
 
     private readonly Socket _socket;
+    private readonly MegaPipeTransportOptions _options;
     private readonly EndpointContext _endpoint;
     private readonly ListenerPartition[] _partitions;
     private readonly ChannelSet _channels;
@@ -24,19 +25,19 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     private bool _disposed;
 
     private MegaPipeConnectionListener(
-        Socket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
+        ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
         Action onDisposed)
     {
-        _socket = socket;
+        _socket = socket.Socket;
+        _options = options;
         _endpoint = endpoint;
         _channels = channels;
         _onDisposed = onDisposed;
         _accepted = new AcceptQueue(channels.Channels[0].Scheduling);
-        (bool lwSockets, bool askLocal) = SocketKind(endpoint.EndPoint, options.LightweightSockets);
+        AcceptedSockets accepted = Accepted(socket, endpoint.EndPoint, options);
         _partitions =
         [
-            .. channels.Channels.Select(
-                channel => new ListenerPartition(this, endpoint, channel, lwSockets, askLocal)),
+            .. channels.Channels.Select(channel => new ListenerPartition(this, endpoint, channel, accepted)),
         ];
     }
 
@@ -46,38 +47,20 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     /// Opens the endpoint's partition on each channel. The listener owns the socket, also when this throws.
     /// </summary>
     public static async Task<MegaPipeConnectionListener> BindAsync(
-        Socket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
+        ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
         Action onDisposed)
     {
         MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, onDisposed);
-        bool partitioned = endpoint.EndPoint is IPEndPoint && options.CreateBoundListenSocket is null;
-        int fd = (int)socket.SafeHandle.DangerousGetHandle();
-        if (partitioned && channels.Channels[0].SteeredCpu is >= 0 and { } cpu)
+        try
         {
-            ListenSockets.SteerTo(socket, cpu);
+            await listener.StartAsync(socket.IsOurs).ConfigureAwait(false);
+            return listener;
         }
-
-        TaskCompletionSource<int>[] started = new TaskCompletionSource<int>[channels.Channels.Count];
-        for (int i = 0; i < started.Length; i++)
+        catch
         {
-            int index = i;
-            started[i] = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
-            channels.Channels[i].Post(_ => started[index].SetResult(
-                listener._partitions[index].Start(fd, ownQueue: partitioned && index > 0, options.Backlog)));
+            await listener.DisposeAsync().ConfigureAwait(false);
+            throw;
         }
-
-        foreach (TaskCompletionSource<int> start in started)
-        {
-            int error = await start.Task.ConfigureAwait(false);
-            if (error < 0)
-            {
-                await Task.WhenAll(started.Select(one => one.Task)).ConfigureAwait(false);
-                await listener.DisposeAsync().ConfigureAwait(false);
-                throw ChannelError.ToException(error, $"Opening a listener partition for {endpoint.EndPoint}");
-            }
-        }
-
-        return listener;
     }
 
     public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default) =>
@@ -124,6 +107,43 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     internal void OnAccepted(MegaPipeConnection connection, TransportChannel channel) =>
         _accepted.Add(connection, channel);
 
+    private async Task StartAsync(bool partitioned)
+    {
+        if (partitioned && _channels.Channels[0].SteeredCpu is >= 0 and { } cpu)
+        {
+            ListenSockets.SteerTo(_socket, cpu);
+        }
+
+        int[] errors = await StartPartitionsAsync(ownQueues: partitioned).ConfigureAwait(false);
+        if (partitioned && Array.Exists(errors, error => error == ChannelError.NotSupported))
+        {
+            // The first socket has something that another one cannot be given: all channels accept from the first.
+            TransportLog.NotPartitioned(_endpoint.Logger, EndPoint);
+            errors = await StartPartitionsAsync(ownQueues: false).ConfigureAwait(false);
+        }
+
+        if (Array.Find(errors, error => error < 0) is not 0 and int error)
+        {
+            throw ChannelError.ToException(error, $"Opening a listener partition for {EndPoint}");
+        }
+    }
+
+    /// <summary>
+    /// Has the channels that do not accept yet start, from the endpoint's socket or from queues of their own. An error
+    /// or 0 for each.
+    /// </summary>
+    private Task<int[]> StartPartitionsAsync(bool ownQueues)
+    {
+        int fd = (int)_socket.SafeHandle.DangerousGetHandle();
+        return Task.WhenAll(_partitions.Select((partition, index) =>
+        {
+            TaskCompletionSource<int> started = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            _channels.Channels[index].Post(_ => started.SetResult(
+                partition.Handle != 0 ? 0 : partition.Start(fd, ownQueues && index > 0, _options.Backlog)));
+            return started.Task;
+        }));
+    }
+
     private async Task UnbindCoreAsync()
     {
         // Closing a listener resets what it has queued: the stock transport loses those clients, this one serves them.
@@ -144,18 +164,23 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     }
 
     /// <summary>
-    /// Whether to accept lightweight sockets, and whether each connection has a local address of its own.
+    /// Whether to accept lightweight sockets, whether each connection has a local address of its own, and what is to be
+    /// set on each: that takes an ordinary socket.
     /// </summary>
-    private static (bool LwSockets, bool AskLocal) SocketKind(EndPoint endPoint, LightweightSockets option)
+    private static AcceptedSockets Accepted(
+        ListenSocket listener, EndPoint endPoint, MegaPipeTransportOptions options)
     {
+        bool leavesOptions = ListenSockets.LeavesOptions(listener, options);
         bool wildcard = endPoint is IPEndPoint ip &&
             (ip.Address.Equals(IPAddress.Any) || ip.Address.Equals(IPAddress.IPv6Any));
-        bool lwSockets = option switch
+        bool lightweight = !leavesOptions && options.LightweightSockets switch
         {
             LightweightSockets.Always => true,
             LightweightSockets.Never => false,
             _ => !wildcard,
         };
-        return (lwSockets && MegaPipeFeatures.Has(Feature.LwSocket), wildcard && !lwSockets);
+        return new AcceptedSockets(
+            lightweight && MegaPipeFeatures.Has(Feature.LwSocket), wildcard && !lightweight,
+            leavesOptions ? options : null);
     }
 }
