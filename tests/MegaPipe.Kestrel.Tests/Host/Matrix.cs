@@ -202,6 +202,30 @@ public sealed class BindHostOnMegaPipeSmallBuffers() : BindHostContract(Transpor
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "BindHost")]
 public sealed class BindHostOnMegaPipeFallback() : BindHostContract(TransportKind.MegaPipeFallback);
 
+[Trait("Transport", "Sockets"), Trait("Area", "Start")]
+public sealed class StartOnSockets() : StartContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipe() : StartContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeThreadPool() : StartContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeInline() : StartContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeNoLwsocket() : StartContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeLwsocketAlways() : StartContract(TransportKind.MegaPipeLwsocketAlways);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeSmallBuffers() : StartContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeFallback() : StartContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Stop")]
 public sealed class StopOnSockets() : StopContract(TransportKind.Sockets);
 

@@ -48,6 +48,9 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return 0;
             case [Configuration.DeniedServer.Command, .. string[] rest]:
                 return await Configuration.DeniedServer.RunAsync(rest);
+            case [Host.StartContract.InterruptedCommand, string kind, string step]:
+                return await Host.StartContract.RunInterruptedAsync(
+                    kind, int.Parse(step, CultureInfo.InvariantCulture));
             case [Configuration.DeniedSuite.Command, .. string[] rest]:
                 return Configuration.DeniedSuite.Run(rest);
             case [Scheduling.BoundedServer.Command, .. string[] rest]:
@@ -65,6 +68,9 @@ internal sealed class ChildProcess : IAsyncDisposable
     /// <summary>A child that serves, and answers with its port, and may open only a few more fds.</summary>
     public static Task<ChildProcess> StartLimitedServerAsync(TransportKind kind, int spareFds) =>
         StartAsync(LimitedServer, $"{kind}", $"{spareFds}");
+
+    /// <summary>After <see cref="EndAsync"/>.</summary>
+    public int ExitCode => _process.ExitCode;
 
     /// <summary>One line on the child's standard input.</summary>
     public Task TellAsync(string line) => _process.StandardInput.WriteLineAsync(line).InTime("the child to listen");
