@@ -44,6 +44,9 @@ public sealed class TransportSettings
 
     public Func<EndPoint, Socket>? CreateBoundListenSocket { get; set; }
 
+    /// <summary>Options that only MegaPipe has; not called for the stock transport.</summary>
+    public Action<MegaPipeTransportOptions>? MegaPipe { get; set; }
+
     /// <summary>Counts memory blocks through a pool factory of the tests' own.</summary>
     public bool TrackMemory { get; set; }
 }
@@ -128,5 +131,7 @@ public static class TransportKinds
             default:
                 break;
         }
+
+        settings.MegaPipe?.Invoke(options);
     }
 }
