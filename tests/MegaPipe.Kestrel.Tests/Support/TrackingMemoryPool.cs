@@ -10,6 +10,9 @@ public sealed class TrackingMemoryPoolFactory : IMemoryPoolFactory<byte>
     private int _poolsCreated;
     private long _rented;
 
+    /// <summary>Bytes of each block; Kestrel's have 4,096.</summary>
+    public int BlockBytes { get; init; } = 4096;
+
     public int BlocksOut => Volatile.Read(ref _blocksOut);
 
     public int PoolsCreated => Volatile.Read(ref _poolsCreated);
@@ -24,13 +27,11 @@ public sealed class TrackingMemoryPoolFactory : IMemoryPoolFactory<byte>
 
     private sealed class Pool(TrackingMemoryPoolFactory owner) : MemoryPool<byte>
     {
-        private const int BlockSize = 4096;
-
-        public override int MaxBufferSize => BlockSize;
+        public override int MaxBufferSize => owner.BlockBytes;
 
         public override IMemoryOwner<byte> Rent(int minBufferSize = -1)
         {
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(minBufferSize, BlockSize);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(minBufferSize, owner.BlockBytes);
             Interlocked.Increment(ref owner._blocksOut);
             Interlocked.Increment(ref owner._rented);
             return new Block(owner);
@@ -42,7 +43,7 @@ public sealed class TrackingMemoryPoolFactory : IMemoryPoolFactory<byte>
 
         private sealed class Block(TrackingMemoryPoolFactory owner) : IMemoryOwner<byte>
         {
-            private readonly byte[] _bytes = GC.AllocateUninitializedArray<byte>(BlockSize, pinned: true);
+            private readonly byte[] _bytes = GC.AllocateUninitializedArray<byte>(owner.BlockBytes, pinned: true);
             private int _returned;
 
             public Memory<byte> Memory => Volatile.Read(ref _returned) == 0

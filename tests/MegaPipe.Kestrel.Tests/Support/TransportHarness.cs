@@ -22,6 +22,7 @@ public sealed class TransportHarness : IAsyncDisposable
     private TransportHarness(TransportKind kind, TransportSettings settings)
     {
         _kind = kind;
+        Memory = new TrackingMemoryPoolFactory { BlockBytes = settings.BlockBytes };
         ServiceCollection services = new();
         services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Trace).AddProvider(Logs));
         if (settings.TrackMemory)
@@ -37,7 +38,7 @@ public sealed class TransportHarness : IAsyncDisposable
 
     public LogCapture Logs { get; } = new();
 
-    public TrackingMemoryPoolFactory Memory { get; } = new();
+    public TrackingMemoryPoolFactory Memory { get; }
 
     public IConnectionListenerFactory Factory { get; }
 

@@ -49,6 +49,9 @@ public sealed class TransportSettings
 
     /// <summary>Counts memory blocks through a pool factory of the tests' own.</summary>
     public bool TrackMemory { get; set; }
+
+    /// <summary>Bytes of that factory's blocks.</summary>
+    public int BlockBytes { get; set; } = 4096;
 }
 
 public static class TransportKinds

@@ -142,7 +142,9 @@ internal sealed partial class TransportChannel
             }
 
             PerformRequests();
-            if (_stopping && _connectionCount == 0 && _partitions.Count == 0 && _requests.IsEmpty)
+            // The last requests may have made continuations ready: somebody waits for these.
+            if (_stopping && _connectionCount == 0 && _partitions.Count == 0 && _requests.IsEmpty &&
+                _readyNext == _readyEnd)
             {
                 return true;
             }

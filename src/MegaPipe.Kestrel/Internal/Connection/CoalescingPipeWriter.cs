@@ -10,7 +10,7 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class CoalescingPipeWriter : PipeWriter
 {
-    /// <summary>What the memory pool's blocks hold.</summary>
+    /// <summary>What the memory pool's blocks hold; of a pool with larger ones, so much is asked for.</summary>
     private const int BlockBytes = 4096;
 
     /// <summary>
@@ -202,8 +202,9 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
             SendSegment segment = _spare ?? new SendSegment();
             _spare = null;
-            segment.Take(needed <= BlockBytes && _unflushed < LargeAfterBytes
-                ? _connection.MemoryPool.Rent()
+            int blockBytes = Math.Min(BlockBytes, _connection.MemoryPool.MaxBufferSize);
+            segment.Take(needed <= blockBytes && _unflushed < LargeAfterBytes
+                ? _connection.MemoryPool.Rent(blockBytes)
                 : LargeBlock.Rent(needed));
             if (tail is null)
             {
