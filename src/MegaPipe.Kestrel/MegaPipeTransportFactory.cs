@@ -156,12 +156,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
 
     private void FallBack(string reason)
     {
-        if (_options.Fallback == MegaPipeFallback.Fail)
-        {
-            throw new PlatformNotSupportedException(
-                $"MegaPipe cannot be used here: {reason} (MegaPipe:Fallback is Fail; Sockets would serve instead.)");
-        }
-
+        StockTransport.ThrowIfNotAllowed(_options, reason);
         TransportLog.Fallback(_startLogger, reason);
         _fallback = StockTransport.Create(_services, _options);
         _status.Transport = "sockets";

@@ -10,6 +10,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
 namespace MegaPipe.Kestrel.Internal;
@@ -103,6 +104,39 @@ internal static class StockTransport
         return options.KeepAlive ? new KeepAliveFactory(factory, options) : factory;
     }
 
+    /// <summary>The same for connections over given sockets. Throws where it may not be.</summary>
+    public static SocketConnectionContextFactory CreateContextFactory(
+        MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools, string reason)
+    {
+        ThrowIfNotAllowed(options, reason);
+        SocketConnectionFactoryOptions sockets = new()
+        {
+            MaxReadBufferSize = options.MaxReadBufferSize,
+            MaxWriteBufferSize = options.MaxWriteBufferSize,
+        };
+        try
+        {
+            SetMemoryPoolFactory(sockets, pools ?? new PinnedPoolFactory());
+            SetFinOnErrorCore(sockets, options.FinOnError);
+        }
+        catch (MissingMethodException)
+        {
+            // As below.
+        }
+
+        return new SocketConnectionContextFactory(sockets, logger);
+    }
+
+    /// <exception cref="PlatformNotSupportedException">The options want no other transport.</exception>
+    public static void ThrowIfNotAllowed(MegaPipeTransportOptions options, string reason)
+    {
+        if (options.Fallback == MegaPipeFallback.Fail)
+        {
+            throw new PlatformNotSupportedException(
+                $"MegaPipe cannot be used here: {reason} (MegaPipe:Fallback is Fail; Sockets would serve instead.)");
+        }
+    }
+
     /// <summary>The stock transport's options of this host.</summary>
     public static SocketTransportOptions Options(IServiceProvider services) =>
         services.GetRequiredService<IOptions<SocketTransportOptions>>().Value;
@@ -122,6 +156,13 @@ internal static class StockTransport
     // Public only as an AppContext switch, which is read before the options of this host are known.
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_FinOnError")]
     private static extern void SetFinOnErrorCore(SocketTransportOptions options, bool value);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_FinOnError")]
+    private static extern void SetFinOnErrorCore(SocketConnectionFactoryOptions options, bool value);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "set_MemoryPoolFactory")]
+    private static extern void SetMemoryPoolFactory(
+        SocketConnectionFactoryOptions options, IMemoryPoolFactory<byte> value);
 
     private sealed class Marker;
 

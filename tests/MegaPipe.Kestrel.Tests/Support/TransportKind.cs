@@ -93,7 +93,7 @@ public static class TransportKinds
         options.CreateBoundListenSocket = settings.CreateBoundListenSocket ?? options.CreateBoundListenSocket;
     }
 
-    private static void Configure(MegaPipeTransportOptions options, TransportKind kind, TransportSettings settings)
+    internal static void Configure(MegaPipeTransportOptions options, TransportKind kind, TransportSettings settings)
     {
         // Without this a broken ring would let the stock transport serve and every test would prove nothing.
         options.Fallback = MegaPipeFallback.Fail;

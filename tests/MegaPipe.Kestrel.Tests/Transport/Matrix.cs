@@ -290,3 +290,21 @@ public sealed class MemoryOnMegaPipeSmallBuffers() : MemoryContract(TransportKin
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Memory")]
 public sealed class MemoryOnMegaPipeFallback() : MemoryContract(TransportKind.MegaPipeFallback);
+
+[Trait("Transport", "Sockets"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnSockets() : GivenSocketContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipe() : GivenSocketContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipeThreadPool() : GivenSocketContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipeInline() : GivenSocketContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipeSmallBuffers() : GivenSocketContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipeFallback() : GivenSocketContract(TransportKind.MegaPipeFallback);

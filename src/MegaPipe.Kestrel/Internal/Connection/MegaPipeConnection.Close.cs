@@ -124,6 +124,7 @@ internal sealed partial class MegaPipeConnection
     {
         _retired = true;
         EndReceiving(ChannelError.Canceled);
+        _given?.Dispose();
         _retiredDone.TrySetResult();
     }
 

@@ -38,6 +38,9 @@ internal enum ConnectionAsks
 
     /// <summary>Somebody waits for an fd of the socket.</summary>
     Install = 64,
+
+    /// <summary>A socket that somebody else has connected joins the channel.</summary>
+    Join = 128,
 }
 
 internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRequest, IDuplexPipe,
@@ -70,10 +73,18 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         _features = new ConnectionFeatures(this);
     }
 
+    /// <summary>Over a connected socket, which is the connection's from now on.</summary>
+    public MegaPipeConnection(TransportChannel channel, EndpointContext endpoint, Socket socket)
+        : this(channel, endpoint, 0, socket.LocalEndPoint, socket.RemoteEndPoint)
+    {
+        _socket = _given = socket;
+        Ask(ConnectionAsks.Join);
+    }
+
     public TransportChannel Channel { get; }
 
     /// <summary>The channel's handle. For the carrier.</summary>
-    public long Handle { get; }
+    public long Handle { get; private set; }
 
     public override string ConnectionId
     {
@@ -132,6 +143,12 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
     {
         ConnectionAsks asks = (ConnectionAsks)Interlocked.Exchange(ref _asks, 0);
         if (_retired)
+        {
+            PerformAfterRetirement(asks);
+            return;
+        }
+
+        if ((asks & ConnectionAsks.Join) != 0 && !Join())
         {
             PerformAfterRetirement(asks);
             return;
