@@ -87,8 +87,8 @@ static int32_t read_int(int32_t fd, int32_t name)
 	return getsockopt(fd, SOL_SOCKET, name, &number, &bytes) ? 0 : number;
 }
 
-/* A program that decides which packets the socket gets: it cannot be read in general, so it is not copied. Asked for its
- * length only. */
+/* A program that decides which packets the socket gets: it cannot be read in general, so it is not copied. Asked for
+ * its length only. */
 static bool has_filter(int32_t fd)
 {
 	socklen_t instructions = 0;

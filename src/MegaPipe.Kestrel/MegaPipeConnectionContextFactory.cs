@@ -63,7 +63,9 @@ public sealed class MegaPipeConnectionContextFactory : IDisposable
     /// <summary>The failed check and the remedy where stock connections are made instead; otherwise null.</summary>
     public string? FallbackReason { get; }
 
-    /// <summary>A connection over a connected stream socket, which it owns from now on. Reading begins at once.</summary>
+    /// <summary>
+    /// A connection over a connected stream socket, which it owns from now on. Reading begins at once.
+    /// </summary>
     /// <param name="socket">A connected TCP or Unix-domain socket.</param>
     /// <exception cref="ObjectDisposedException">This factory is disposed.</exception>
     public ConnectionContext Create(Socket socket)

@@ -43,7 +43,7 @@ public enum MegaPipeFallback
 
 /// <summary>Options that the stock transport has under the same name.</summary>
 [Flags]
-internal enum SharedOptions
+internal enum Shared
 {
     None = 0,
     NoDelay = 1,
@@ -90,22 +90,22 @@ public sealed class MegaPipeTransportOptions
     public int BatchThreshold { get; set; } = 128;
 
     /// <summary>Length of each listener partition's accept queue. Default 512, as stock. 1 to 65,535.</summary>
-    public int Backlog { get; set { field = value; Given |= SharedOptions.Backlog; } } = 512;
+    public int Backlog { get; set { field = value; Given |= Shared.Backlog; } } = 512;
 
     /// <summary>Disables Nagle's algorithm. Default true, as stock.</summary>
-    public bool NoDelay { get; set { field = value; Given |= SharedOptions.NoDelay; } } = true;
+    public bool NoDelay { get; set { field = value; Given |= Shared.NoDelay; } } = true;
 
     /// <summary>
     /// Received bytes that a connection may hold unread before reading pauses; it resumes at half.
     /// Default 1 MiB, as stock. null or 0: unlimited.
     /// </summary>
-    public long? MaxReadBufferSize { get; set { field = value; Given |= SharedOptions.MaxReadBufferSize; } } = 1024 * 1024;
+    public long? MaxReadBufferSize { get; set { field = value; Given |= Shared.MaxReadBufferSize; } } = 1024 * 1024;
 
     /// <summary>
     /// Written bytes that a connection may hold unsent before a flush waits; it resumes at half.
     /// Default 64 KiB, as stock. null or 0: unlimited.
     /// </summary>
-    public long? MaxWriteBufferSize { get; set { field = value; Given |= SharedOptions.MaxWriteBufferSize; } } = 64 * 1024;
+    public long? MaxWriteBufferSize { get; set { field = value; Given |= Shared.MaxWriteBufferSize; } } = 64 * 1024;
 
     /// <summary>Accept lightweight sockets. Default Auto.</summary>
     public LightweightSockets LightweightSockets { get; set; } = LightweightSockets.Auto;
@@ -138,7 +138,7 @@ public sealed class MegaPipeTransportOptions
     /// Ends aborted connections with FIN instead of RST. Default false, as stock
     /// (AppContext switch <c>Microsoft.AspNetCore.Server.Kestrel.FinOnError</c> sets the default).
     /// </summary>
-    public bool FinOnError { get; set { field = value; Given |= SharedOptions.FinOnError; } } =
+    public bool FinOnError { get; set { field = value; Given |= Shared.FinOnError; } } =
         AppContext.TryGetSwitch("Microsoft.AspNetCore.Server.Kestrel.FinOnError", out bool finOnError) && finOnError;
 
     /// <summary>
@@ -173,7 +173,7 @@ public sealed class MegaPipeTransportOptions
     /// Which of the options that the stock transport has, too, were given a value. After a fallback these win over
     /// the stock transport's own; the others leave it as the application configured it.
     /// </summary>
-    internal SharedOptions Given { get; private set; }
+    internal Shared Given { get; private set; }
 
     /// <summary>Acts as if MegaPipe could not be used, for this reason; for the tests of the fallback.</summary>
     internal string? DeniedFor { get; set; }

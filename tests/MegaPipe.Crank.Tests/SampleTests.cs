@@ -99,7 +99,10 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
         string page = await client.GetStringAsync("/");
         Assert.Contains("<title>MegaPipe for Kestrel</title>", page, StringComparison.Ordinal);
 
-        foreach (string path in new[] { "/plaintext", "/delay/1", "/block/1", "/spin/1", "/nested", "/json", "/bytes/0" })
+        foreach (string path in new[]
+        {
+            "/plaintext", "/json", "/delay/1", "/block/1", "/spin/1", "/nested", "/bytes/0",
+        })
         {
             Assert.Equal(HttpStatusCode.OK, (await client.GetAsync(path)).StatusCode);
         }

@@ -1,5 +1,5 @@
-// The stock Sockets transport, as UseSockets registers it: what serves where MegaPipe cannot, and what is asked last for
-// endpoints that neither MegaPipe nor another transport claims.
+// The stock Sockets transport, as UseSockets registers it: what serves where MegaPipe cannot, and what is asked last
+// for endpoints that neither MegaPipe nor another transport claims.
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
@@ -18,8 +18,8 @@ namespace MegaPipe.Kestrel.Internal;
 internal static class StockTransport
 {
     /// <summary>
-    /// Registers what UseSockets registers, whatever that is: its options' set-up is internal to it (the memory pools of
-    /// Kestrel, without which every write before the first flush fails).
+    /// Registers what UseSockets registers, whatever that is: its options' set-up is internal to it (the memory pools
+    /// of Kestrel, without which every write before the first flush fails).
     /// </summary>
     public static void Add(IServiceCollection services)
     {
@@ -65,27 +65,27 @@ internal static class StockTransport
     public static IConnectionListenerFactory Create(IServiceProvider services, MegaPipeTransportOptions options)
     {
         SocketTransportOptions sockets = Options(services);
-        if ((options.Given & SharedOptions.NoDelay) != 0)
+        if ((options.Given & Shared.NoDelay) != 0)
         {
             sockets.NoDelay = options.NoDelay;
         }
 
-        if ((options.Given & SharedOptions.Backlog) != 0)
+        if ((options.Given & Shared.Backlog) != 0)
         {
             sockets.Backlog = options.Backlog;
         }
 
-        if ((options.Given & SharedOptions.MaxReadBufferSize) != 0)
+        if ((options.Given & Shared.MaxReadBufferSize) != 0)
         {
             sockets.MaxReadBufferSize = options.MaxReadBufferSize;
         }
 
-        if ((options.Given & SharedOptions.MaxWriteBufferSize) != 0)
+        if ((options.Given & Shared.MaxWriteBufferSize) != 0)
         {
             sockets.MaxWriteBufferSize = options.MaxWriteBufferSize;
         }
 
-        if ((options.Given & SharedOptions.FinOnError) != 0)
+        if ((options.Given & Shared.FinOnError) != 0)
         {
             SetFinOnError(sockets, options.FinOnError);
         }

@@ -31,7 +31,9 @@ internal static class SeccompFilter
     /// <summary>From now on io_uring_setup fails with this errno, on every thread of the process.</summary>
     public static void RefuseIoUring(int errno) => Install(errno, SynchronizeThreads);
 
-    /// <summary>Runs an action on a thread on which, and in every process that it starts, io_uring is refused.</summary>
+    /// <summary>
+    /// Runs an action on a thread on which, and in every process that it starts, io_uring is refused.
+    /// </summary>
     public static void RunRefused(int errno, Action action)
     {
         Exception? failure = null;

@@ -46,7 +46,9 @@ public sealed class RegistrationTests
         await app.StopAsync().InTime();
     }
 
-    /// <summary>An endpoint that another transport has made of a known kind is that transport's, in every order.</summary>
+    /// <summary>
+    /// An endpoint that another transport has made of a known kind is that transport's, in every order.
+    /// </summary>
     [Theory]
     [InlineData("UseKestrelCore UseMegaPipe Other")]
     [InlineData("UseKestrelCore Other UseMegaPipe")]

@@ -143,6 +143,20 @@ public abstract class BindContract(TransportKind kind)
     }
 
     [Fact]
+    public async Task BindAndUnbind_TokenCancelledBefore_DoTheirWork()
+    {
+        CancellationToken cancelled = new(canceled: true);
+        await using TransportHarness harness = TransportHarness.Create(kind);
+        IConnectionListener listener =
+            await harness.Factory.BindAsync(new IPEndPoint(IPAddress.Loopback, 0), cancelled).InTime();
+        await AssertStillServes(harness, listener);
+        await listener.UnbindAsync(cancelled).InTime();
+        await listener.UnbindAsync(cancelled).InTime();
+        await Assert.ThrowsAsync<SocketException>(() => harness.ConnectClientAsync(listener.EndPoint));
+        await listener.DisposeAsync().InTime();
+    }
+
+    [Fact]
     public async Task Bind_AddressOfAnotherMachine_SocketException()
     {
         await using TransportHarness harness = TransportHarness.Create(kind);

@@ -21,7 +21,9 @@ internal sealed partial class MegaPipeConnection
         StartReceiving();
     }
 
-    /// <summary>The carrier: a socket that was given. false when it cannot be taken, and the connection has ended.</summary>
+    /// <summary>
+    /// The carrier: a socket that was given. false when it cannot be taken, and the connection has ended.
+    /// </summary>
     private bool Join()
     {
         long handle;

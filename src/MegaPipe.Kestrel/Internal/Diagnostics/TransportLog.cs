@@ -6,7 +6,9 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal static partial class TransportLog
 {
-    /// <summary>The category of everything here but the start; as stock's, nothing above Debug in normal life.</summary>
+    /// <summary>
+    /// The category of everything here but the start; as stock's, nothing above Debug in normal life.
+    /// </summary>
     public const string Category = "MegaPipe.Kestrel";
 
     /// <summary>What is said once, when the transport starts.</summary>

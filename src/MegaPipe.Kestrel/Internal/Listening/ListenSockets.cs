@@ -130,9 +130,9 @@ internal static class ListenSockets
     /// </summary>
     public static void SetAccepted(int fd, MegaPipeTransportOptions options)
     {
-        using Socket socket = new(new SafeSocketHandle(fd, ownsHandle: false));
         try
         {
+            using Socket socket = new(new SafeSocketHandle(fd, ownsHandle: false));
             socket.NoDelay = options.NoDelay;
             SetKeepAlive(socket, options);
         }

@@ -93,7 +93,8 @@ internal sealed class ListenerPartition(
                 ListenSockets.SetAccepted(fd, options);
             }
 
-            EndPoint? local = sockets.AskLocalEndPoint ? channel.Native.LocalEndPoint(channelEvent.Handle, out _) : null;
+            EndPoint? local =
+                sockets.AskLocalEndPoint ? channel.Native.LocalEndPoint(channelEvent.Handle, out _) : null;
             MegaPipeConnection connection = new(channel, endpoint, channelEvent.Handle, local ?? endpoint.EndPoint,
                 channel.Native.PeerEndPoint(channelEvent.Handle) ?? _unnamedPeer);
             connection.Start();
