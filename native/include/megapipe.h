@@ -191,8 +191,10 @@ MP_API void mp_destroy(struct mp_channel *channel);
  * listener partition of the fd's address: a new socket, which the channel owns and closes (paper §3.2). The bits of
  * the mask name the CPUs (0 to 63) whose channels take part; a channel whose `cpu` is not among them gets -EPERM.
  * Registering the same bound fd on each channel gives each its own accept queue; the fd itself should not listen.
+ * A partition has every option of the fd that can be read (device, mark, TOS, buffer sizes, congestion control, ...);
+ * where one cannot be set on a second socket there is no partition: -EOPNOTSUPP.
  *
- * The handle, or -EBADF, -ENFILE (table full), -EINVAL, -EADDRINUSE. */
+ * The handle, or -EBADF, -ENFILE (table full), -EINVAL, -EADDRINUSE, -EOPNOTSUPP. */
 MP_API mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask);
 
 /* Cancels what is pending and retires the handle (paper: mp_unregister). A regular fd stays open for the caller; a

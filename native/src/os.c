@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -45,49 +44,25 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
 	return 0;
 }
 
-/* Accepted sockets inherit these from their listener, so a partition must have what the user set on the first. */
-static int32_t copy_options(int32_t from, int32_t to, int32_t domain)
-{
-	static const struct {
-		int level, name;
-	} copied[] = {
-		{ IPPROTO_TCP, TCP_NODELAY },	{ SOL_SOCKET, SO_KEEPALIVE },	{ IPPROTO_TCP, TCP_KEEPIDLE },
-		{ IPPROTO_TCP, TCP_KEEPINTVL }, { IPPROTO_TCP, TCP_KEEPCNT },	{ SOL_SOCKET, SO_REUSEADDR },
-		{ IPPROTO_IPV6, IPV6_V6ONLY },	{ IPPROTO_TCP, TCP_DEFER_ACCEPT },
-	};
-
-	for (uint32_t i = 0; i < sizeof copied / sizeof *copied; i++) {
-		int value = 0;
-		socklen_t bytes = sizeof value;
-
-		if (copied[i].level == IPPROTO_IPV6 && domain != AF_INET6)
-			continue;
-		if (getsockopt(from, copied[i].level, copied[i].name, &value, &bytes) ||
-		    setsockopt(to, copied[i].level, copied[i].name, &value, bytes))
-			return -errno;
-	}
-	return 0;
-}
-
 int32_t mp_os_partition(int32_t fd, int32_t cpu)
 {
 	struct sockaddr_storage address;
 	socklen_t bytes = sizeof address;
-	int32_t domain = option(fd, SO_DOMAIN), listener, error;
+	int32_t domain = option(fd, SO_DOMAIN), protocol = option(fd, SO_PROTOCOL), listener, error;
 	int on = 1;
 
 	if (getsockname(fd, (struct sockaddr *)&address, &bytes))
 		return -errno;
-	if (domain < 0)
-		return domain;
-	listener = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (domain < 0 || protocol < 0)
+		return domain < 0 ? domain : protocol;
+	listener = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, protocol); /* MPTCP stays MPTCP */
 	if (listener < 0)
 		return -errno;
 	if (setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on)) {
 		error = -errno;
 		goto close_listener;
 	}
-	error = copy_options(fd, listener, domain);
+	error = mp_os_copy_options(fd, listener);
 	if (error)
 		goto close_listener;
 	if (bind(listener, (struct sockaddr *)&address, bytes)) {

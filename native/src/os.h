@@ -17,7 +17,12 @@ struct mp_os_fd {
 /* What an fd is. 0 or -EBADF. */
 int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what);
 
-/* A new listening socket on the address of `fd`, in its SO_REUSEPORT group; TCP options are copied. fd or -errno.
+/* Gives `to`, which must be new and unbound, every option of `from` that can be read. 0, or -EOPNOTSUPP when one of
+ * them could not be set. SO_REUSEPORT and SO_INCOMING_CPU are left alone. */
+int32_t mp_os_copy_options(int32_t from, int32_t to);
+
+/* A new listening socket on the address of `fd`, in its SO_REUSEPORT group, with its options. fd or -errno;
+ * -EOPNOTSUPP when an option cannot be copied: such a socket has no partitions.
  * `cpu` >= 0 asks for connections whose packets that CPU receives (SO_INCOMING_CPU; ignored where unknown). */
 int32_t mp_os_partition(int32_t fd, int32_t cpu);
 

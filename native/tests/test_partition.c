@@ -2,8 +2,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -268,6 +270,154 @@ static void partition_is_like_the_first_socket(void)
 	close(fd);
 }
 
+/* The value of an option of a fresh partition of `fd`; the partition is gone again. */
+static socklen_t partition_value(int32_t fd, int level, int name, void *value, socklen_t capacity)
+{
+	struct rig rig;
+	mp_handle listener;
+
+	rig_open(&rig, NULL);
+	listener = mp_register(rig.channel, fd, 0, 1);
+	CHECK(listener > 0);
+	memset(value, 0, capacity);
+	CHECK_EQUAL(0, getsockopt(mp_peek_fd(rig.channel, listener), level, name, value, &capacity));
+	end_listener(&rig, listener, 0);
+	rig_close(&rig);
+	return capacity;
+}
+
+/* Each option alone, on a socket of its own. */
+static void partition_has_every_option_of_its_first_socket(void)
+{
+	static const struct timeval wait = { .tv_sec = 3, .tv_usec = 20000 };
+	static const struct linger linger = { .l_onoff = 1, .l_linger = 5 };
+	const struct {
+		int level, name;
+		const void *value;
+		socklen_t bytes;
+	} set[] = {
+		{ SOL_SOCKET, SO_BINDTODEVICE, "lo", 3 },
+		{ SOL_SOCKET, SO_SNDBUF, &(int){ 33333 }, sizeof(int) },
+		{ SOL_SOCKET, SO_RCVBUF, &(int){ 44444 }, sizeof(int) },
+		{ SOL_SOCKET, SO_PRIORITY, &(int){ 3 }, sizeof(int) },
+		{ SOL_SOCKET, SO_LINGER, &linger, sizeof linger },
+		{ SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait },
+		{ SOL_SOCKET, SO_RCVLOWAT, &(int){ 2 }, sizeof(int) },
+		{ SOL_SOCKET, SO_MAX_PACING_RATE, &(int){ 1000000 }, sizeof(int) },
+		{ IPPROTO_IP, IP_TOS, &(int){ 0x28 }, sizeof(int) },
+		{ IPPROTO_IP, IP_TTL, &(int){ 7 }, sizeof(int) },
+		{ IPPROTO_IP, IP_MTU_DISCOVER, &(int){ IP_PMTUDISC_DONT }, sizeof(int) },
+		{ IPPROTO_IP, IP_FREEBIND, &(int){ 1 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, &(int){ 12345 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_CONGESTION, "reno", 4 },
+		{ IPPROTO_TCP, TCP_FASTOPEN, &(int){ 17 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_MAXSEG, &(int){ 1000 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_NOTSENT_LOWAT, &(int){ 16384 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_DEFER_ACCEPT, &(int){ 3 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_SYNCNT, &(int){ 2 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_LINGER2, &(int){ 9 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, &(int){ 77 }, sizeof(int) },
+		{ IPPROTO_TCP, TCP_SAVE_SYN, &(int){ 1 }, sizeof(int) },
+	};
+
+	for (uint32_t i = 0; i < COUNT_OF(set); i++) {
+		unsigned char wanted[64] = { 0 }, before[64], got[64];
+		struct sockaddr_storage address;
+		socklen_t bytes, wanted_bytes = sizeof wanted;
+		int32_t fd = bound_fd(AF_INET, &address, &bytes);
+
+		(void)partition_value(fd, set[i].level, set[i].name, before, sizeof before);
+		CHECK_EQUAL(0, setsockopt(fd, set[i].level, set[i].name, set[i].value, set[i].bytes));
+		CHECK_EQUAL(0, getsockopt(fd, set[i].level, set[i].name, wanted, &wanted_bytes));
+		CHECK(memcmp(before, wanted, sizeof wanted)); /* or the test shows nothing */
+		CHECK_EQUAL(wanted_bytes, partition_value(fd, set[i].level, set[i].name, got, sizeof got));
+		if (memcmp(got, wanted, sizeof wanted))
+			fprintf(stderr, "option %d of level %d is lost\n", set[i].name, set[i].level);
+		CHECK(!memcmp(got, wanted, sizeof wanted));
+		close(fd);
+	}
+}
+
+static void partition_of_options_that_change_each_other_has_all(void)
+{
+	struct sockaddr_storage address;
+	socklen_t bytes;
+	int32_t fd = bound_fd(AF_INET, &address, &bytes);
+	int got;
+
+	/* Setting the TOS sets the priority. */
+	CHECK_EQUAL(0, setsockopt(fd, IPPROTO_IP, IP_TOS, &(int){ 0x08 }, sizeof(int)));
+	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &(int){ 5 }, sizeof(int)));
+	partition_value(fd, IPPROTO_IP, IP_TOS, &got, sizeof got);
+	CHECK_EQUAL(0x08, got);
+	partition_value(fd, SOL_SOCKET, SO_PRIORITY, &got, sizeof got);
+	CHECK_EQUAL(5, got);
+	/* Sizes that nobody has set stay the kernel's to tune. */
+	partition_value(fd, SOL_SOCKET, 72 /* SO_BUF_LOCK */, &got, sizeof got);
+	CHECK_EQUAL(0, got);
+	close(fd);
+}
+
+static void partition_of_mptcp_is_mptcp(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int32_t fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 262 /* IPPROTO_MPTCP */);
+	int got, on = 1;
+
+	if (fd < 0) {
+		skip("no MPTCP here");
+		return;
+	}
+	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
+	CHECK_EQUAL(0, bind(fd, (struct sockaddr *)&address, sizeof address));
+	partition_value(fd, SOL_SOCKET, SO_PROTOCOL, &got, sizeof got);
+	CHECK_EQUAL(262, got);
+	close(fd);
+}
+
+static void partition_of_a_socket_with_a_filter_is_refused(void)
+{
+	struct sock_filter everything = { .code = 0x06, .k = UINT32_MAX }; /* return: accept the packet */
+	struct sock_fprog filter = { .len = 1, .filter = &everything };
+	struct sockaddr_storage address;
+	struct rig rig;
+	socklen_t bytes;
+	int32_t fd = bound_fd(AF_INET, &address, &bytes), before;
+
+	rig_open(&rig, NULL);
+	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter));
+	before = fd_count();
+	CHECK_EQUAL(-EOPNOTSUPP, mp_register(rig.channel, fd, 0, 1));
+	CHECK_EQUAL(before, fd_count());
+	rig_close(&rig);
+	close(fd);
+}
+
+/* What the process may not set any more: a mark, after it has given up its privileges. */
+static void partition_with_an_option_that_cannot_be_set_is_refused(void)
+{
+	struct sockaddr_storage address;
+	struct rig rig;
+	socklen_t bytes;
+	int32_t fd = bound_fd(AF_INET, &address, &bytes);
+	int got;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &(int){ 42 }, sizeof(int))) {
+		close(fd);
+		skip("SO_MARK needs a privilege");
+		return;
+	}
+	partition_value(fd, SOL_SOCKET, SO_MARK, &got, sizeof got);
+	CHECK_EQUAL(42, got);
+	rig_open(&rig, NULL);
+	CHECK_EQUAL(0, seteuid(65534));
+	got = (int)mp_register(rig.channel, fd, 0, 1);
+	CHECK_EQUAL(0, seteuid(0));
+	CHECK_EQUAL(-EOPNOTSUPP, got);
+	rig_close(&rig);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -278,6 +428,11 @@ int main(int argc, char **argv)
 		TEST(partition_without_room_gives_enfile_and_keeps_no_fd),
 		TEST(partition_is_like_the_first_socket),
 		TEST(partition_copies_the_options_that_connections_inherit),
+		TEST(partition_has_every_option_of_its_first_socket),
+		TEST(partition_of_options_that_change_each_other_has_all),
+		TEST(partition_of_mptcp_is_mptcp),
+		TEST(partition_of_a_socket_with_a_filter_is_refused),
+		TEST(partition_with_an_option_that_cannot_be_set_is_refused),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

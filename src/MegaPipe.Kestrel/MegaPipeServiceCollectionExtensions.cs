@@ -23,13 +23,14 @@ public static class MegaPipeServiceCollectionExtensions
         services.TryAddEnumerable(
             ServiceDescriptor.Singleton<IValidateOptions<MegaPipeTransportOptions>, OptionsValidator>());
         services.TryAddSingleton<MegaPipeStatus>();
+        StockTransport.Add(services);
 
         // Kestrel asks the factory that was registered last first.
         services.AddSingleton<IConnectionListenerFactory>(static provider => new MegaPipeTransportFactory(
             provider.GetRequiredService<IOptions<MegaPipeTransportOptions>>(),
             provider.GetRequiredService<Logging.ILoggerFactory>(),
             provider.GetRequiredService<MegaPipeStatus>(),
-            provider.GetService<IMemoryPoolFactory<byte>>()));
+            provider));
         if (configure is not null)
         {
             services.Configure(configure);

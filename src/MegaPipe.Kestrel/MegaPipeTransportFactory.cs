@@ -1,11 +1,10 @@
 // What Kestrel asks for listeners: MegaPipe channels where io_uring can be used, the stock Sockets transport elsewhere.
-using System.Buffers;
 using System.Net;
 using System.Net.Sockets;
 using MegaPipe.Kestrel.Internal;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
-using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
@@ -18,40 +17,58 @@ namespace MegaPipe.Kestrel;
 public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConnectionListenerFactorySelector
 {
     private readonly MegaPipeTransportOptions _options;
-    private readonly ILoggerFactory _loggers;
+    private readonly IServiceProvider _services;
     private readonly ILogger _logger;
+    private readonly ILogger _startLogger;
     private readonly MegaPipeStatus _status;
-    private readonly TransportMemoryPools _pools;
-    private readonly SemaphoreSlim _sync = new(1, 1);
-    private SocketTransportFactory? _fallback;
-    private ChannelSet? _channels;
-    private MemoryPool<byte>? _pool;
+
+    // Guards what follows: an endpoint may be bound while the last other one is being disposed.
+    private readonly Lock _sync = new();
+    private IConnectionListenerFactory? _fallback;
+    private SharedChannels? _channels;
     private int _listeners;
+    private bool _announced;
 
     /// <summary>Creates the factory.</summary>
     /// <param name="options">The options; validated here, so that a wrong value stops the host.</param>
-    /// <param name="loggerFactory">Logs under the category <c>MegaPipe.Kestrel</c>.</param>
+    /// <param name="loggerFactory">Logs under the categories <c>MegaPipe.Kestrel</c> and below.</param>
     /// <param name="status">Told what really serves.</param>
-    /// <param name="memoryPoolFactory">Makes the pools of pinned blocks; null: the transport's own.</param>
+    /// <param name="services">
+    /// The services that <c>AddMegaPipe</c> registered in: they make the memory pools, and the stock transport where it
+    /// has to serve.
+    /// </param>
     /// <exception cref="OptionsValidationException">A value is out of range.</exception>
     public MegaPipeTransportFactory(
         IOptions<MegaPipeTransportOptions> options, ILoggerFactory loggerFactory, MegaPipeStatus status,
-        IMemoryPoolFactory<byte>? memoryPoolFactory = null)
+        IServiceProvider services)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(loggerFactory);
         ArgumentNullException.ThrowIfNull(status);
+        ArgumentNullException.ThrowIfNull(services);
         _options = options.Value;
-        _loggers = loggerFactory;
+        _services = services;
         _logger = new GuardedLogger(loggerFactory.CreateLogger(TransportLog.Category));
+        _startLogger = loggerFactory.CreateLogger(TransportLog.StartCategory);
         _status = status;
-        _pools = new TransportMemoryPools(memoryPoolFactory);
     }
 
-    /// <summary>TCP, Unix-socket and handle endpoints.</summary>
-    public bool CanBind(EndPoint endpoint) => endpoint is IPEndPoint or UnixDomainSocketEndPoint or FileHandleEndPoint;
+    /// <summary>
+    /// TCP, Unix-socket and handle endpoints. Not what is derived from them: that means something to another transport.
+    /// </summary>
+    public bool CanBind(EndPoint endpoint)
+    {
+        Type? type = endpoint?.GetType();
+        return type == typeof(IPEndPoint) || type == typeof(UnixDomainSocketEndPoint)
+            || type == typeof(FileHandleEndPoint);
+    }
 
     /// <summary>Binds an endpoint.</summary>
+    /// <param name="endpoint">An endpoint that <see cref="CanBind"/> takes.</param>
+    /// <param name="cancellationToken">
+    /// Not looked at, as in the stock transport: binding takes milliseconds, and a host that is told to stop while it
+    /// starts goes on to its start's end and stops then.
+    /// </param>
     /// <exception cref="AddressInUseException">Somebody else listens there.</exception>
     /// <exception cref="SocketException">The address cannot be bound.</exception>
     /// <exception cref="PlatformNotSupportedException">
@@ -61,50 +78,52 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         EndPoint endpoint, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(endpoint);
-        await _sync.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
+        SharedChannels? channels;
+        lock (_sync)
         {
             if (_fallback is null && _channels is null)
             {
                 Begin();
             }
 
-            return _fallback is not null
-                ? await _fallback.BindAsync(endpoint, cancellationToken).ConfigureAwait(false)
-                : await BindHereAsync(endpoint).ConfigureAwait(false);
+            channels = _channels;
+            _listeners += channels is null ? 0 : 1;
         }
-        finally
+
+        if (channels is null)
         {
-            _sync.Release();
+            return await _fallback!.BindAsync(endpoint, CancellationToken.None).ConfigureAwait(false);
         }
+
+        IConnectionListener listener = await BindHereAsync(endpoint, channels).ConfigureAwait(false);
+        Announce();
+        return listener;
     }
 
-    private async Task<IConnectionListener> BindHereAsync(EndPoint endpoint)
+    private async Task<IConnectionListener> BindHereAsync(EndPoint endpoint, SharedChannels channels)
     {
-        Socket? socket = null;
-        _listeners++;
+        ListenSocket socket;
+        EndpointContext context;
         try
         {
-            socket = ListenSockets.Listen(endpoint, _options);
-            EndpointContext context = new(socket.LocalEndPoint ?? endpoint, _options, _logger, _pool!);
-            return await MegaPipeConnectionListener.BindAsync(
-                socket, context, _options, _channels!, OnListenerDisposed).ConfigureAwait(false);
+            socket = ListenSockets.Listen(endpoint, _options, channels.Set.Channels.Count);
+            context = new EndpointContext(socket.Socket.LocalEndPoint ?? endpoint, _options, _logger, channels.Pool);
         }
         catch
         {
-            if (socket is null)
-            {
-                OnListenerDisposed(); // otherwise the listener, which owns the socket, says so itself
-            }
-
+            OnListenerDisposed();
             throw;
         }
+
+        // From here on the listener owns the socket, and says so itself when it is disposed.
+        return await MegaPipeConnectionListener.BindAsync(
+            socket, context, _options, channels.Set, OnListenerDisposed).ConfigureAwait(false);
     }
 
     /// <summary>Starts the channels, or decides for the stock transport.</summary>
     private void Begin()
     {
-        string? reason = MegaPipeFeatures.Reason;
+        string? reason = _options.DeniedFor ?? MegaPipeFeatures.Reason;
         _status.Options = OptionsReport.Describe(_options);
         _status.Features =
         [
@@ -115,7 +134,8 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         {
             try
             {
-                _channels = ChannelSet.Start(_options, _logger);
+                _channels = SharedChannels.Start(
+                    _options, _logger, _services.GetService<IMemoryPoolFactory<byte>>());
             }
             catch (Exception error) when (error is PlatformNotSupportedException or SocketException)
             {
@@ -129,45 +149,47 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
             return;
         }
 
-        _pool = _pools.Create();
+        _announced = false;
         _status.Transport = "megapipe";
-        _status.SetChannels(ChannelReport.For(_channels!));
-        MegaPipeMetrics.Add(_channels!);
-        TransportLog.Started(_logger, OptionsReport.Line(_status.Options), OptionsReport.Line(_status.Features));
+        _status.SetChannels(ChannelReport.For(_channels!.Set));
     }
 
     private void FallBack(string reason)
     {
-        if (_options.Fallback == MegaPipeFallback.Fail)
-        {
-            throw new PlatformNotSupportedException(
-                $"MegaPipe cannot be used here: {reason} (MegaPipe:Fallback is Fail; Sockets would serve instead.)");
-        }
-
-        TransportLog.Fallback(_logger, reason);
+        StockTransport.ThrowIfNotAllowed(_options, reason);
+        TransportLog.Fallback(_startLogger, reason);
+        _fallback = StockTransport.Create(_services, _options);
         _status.Transport = "sockets";
         _status.FallbackReason = reason;
-        SocketTransportOptions sockets = new()
+        _status.Options = OptionsReport.Describe(_options, StockTransport.Options(_services));
+    }
+
+    /// <summary>Says once what serves: after the bind, which may have failed.</summary>
+    private void Announce()
+    {
+        lock (_sync)
         {
-            NoDelay = _options.NoDelay,
-            Backlog = _options.Backlog,
-            MaxReadBufferSize = _options.MaxReadBufferSize,
-            MaxWriteBufferSize = _options.MaxWriteBufferSize,
-        };
-        if (_options.CreateBoundListenSocket is { } create)
-        {
-            sockets.CreateBoundListenSocket = create;
+            if (_announced)
+            {
+                return;
+            }
+
+            _announced = true;
         }
 
-        _fallback = new SocketTransportFactory(Options.Create(sockets), _loggers);
+        TransportLog.Started(
+            _startLogger, OptionsReport.Changed(_status.Options), OptionsReport.Line(_status.Features));
+        if (_startLogger.IsEnabled(LogLevel.Debug))
+        {
+            TransportLog.ResolvedOptions(_startLogger, OptionsReport.Line(_status.Options));
+        }
     }
 
     /// <summary>With the last listener the channels end, as soon as their connections have.</summary>
     private void OnListenerDisposed()
     {
-        ChannelSet? last;
-        MemoryPool<byte>? pool;
-        lock (_pools)
+        SharedChannels? last;
+        lock (_sync)
         {
             if (--_listeners > 0)
             {
@@ -175,21 +197,9 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
             }
 
             last = _channels;
-            pool = _pool;
             _channels = null;
-            _pool = null;
         }
 
-        if (last is not null)
-        {
-            MegaPipeMetrics.Remove(last);
-            _ = StopAsync(last, pool);
-        }
-    }
-
-    private static async Task StopAsync(ChannelSet channels, MemoryPool<byte>? pool)
-    {
-        await channels.StopAsync().ConfigureAwait(false);
-        pool?.Dispose();
+        last?.Stop();
     }
 }

@@ -44,6 +44,18 @@ public enum MegaPipeFallback
     Fail,
 }
 
+/// <summary>Options that the stock transport has under the same name.</summary>
+[Flags]
+internal enum Shared
+{
+    None = 0,
+    NoDelay = 1,
+    Backlog = 2,
+    MaxReadBufferSize = 4,
+    MaxWriteBufferSize = 8,
+    FinOnError = 16,
+}
+
 /// <summary>How the kernel picks the listener partition for a new connection.</summary>
 public enum MegaPipeSteering
 {
@@ -81,22 +93,22 @@ public sealed class MegaPipeTransportOptions
     public int BatchThreshold { get; set; } = 128;
 
     /// <summary>Length of each listener partition's accept queue. Default 512, as stock. 1 to 65,535.</summary>
-    public int Backlog { get; set; } = 512;
+    public int Backlog { get; set { field = value; Given |= Shared.Backlog; } } = 512;
 
     /// <summary>Disables Nagle's algorithm. Default true, as stock.</summary>
-    public bool NoDelay { get; set; } = true;
+    public bool NoDelay { get; set { field = value; Given |= Shared.NoDelay; } } = true;
 
     /// <summary>
     /// Received bytes that a connection may hold unread before reading pauses; it resumes at half.
     /// Default 1 MiB, as stock. null or 0: unlimited.
     /// </summary>
-    public long? MaxReadBufferSize { get; set; } = 1024 * 1024;
+    public long? MaxReadBufferSize { get; set { field = value; Given |= Shared.MaxReadBufferSize; } } = 1024 * 1024;
 
     /// <summary>
     /// Written bytes that a connection may hold unsent before a flush waits; it resumes at half.
     /// Default 64 KiB, as stock. null or 0: unlimited.
     /// </summary>
-    public long? MaxWriteBufferSize { get; set; } = 64 * 1024;
+    public long? MaxWriteBufferSize { get; set { field = value; Given |= Shared.MaxWriteBufferSize; } } = 64 * 1024;
 
     /// <summary>Accept lightweight sockets. Default Auto.</summary>
     public LightweightSockets LightweightSockets { get; set; } = LightweightSockets.Auto;
@@ -135,12 +147,13 @@ public sealed class MegaPipeTransportOptions
     /// Ends aborted connections with FIN instead of RST. Default false, as stock
     /// (AppContext switch <c>Microsoft.AspNetCore.Server.Kestrel.FinOnError</c> sets the default).
     /// </summary>
-    public bool FinOnError { get; set; } =
+    public bool FinOnError { get; set { field = value; Given |= Shared.FinOnError; } } =
         AppContext.TryGetSwitch("Microsoft.AspNetCore.Server.Kestrel.FinOnError", out bool finOnError) && finOnError;
 
     /// <summary>
-    /// Lets other processes of the same user listen on the same address at the same time (SO_REUSEPORT).
-    /// Default false: a second listener gets "address already in use".
+    /// Lets other processes of the same user listen on the same address at the same time (SO_REUSEPORT, on Linux).
+    /// Default false: a second listener gets "address already in use". A handle, and a socket that
+    /// <see cref="CreateBoundListenSocket"/> makes, share their address if whoever made them has said so.
     /// </summary>
     public bool ShareAddress { get; set; }
 
@@ -164,6 +177,15 @@ public sealed class MegaPipeTransportOptions
     /// the transport's own. The transport owns the returned socket.
     /// </summary>
     public Func<EndPoint, Socket>? CreateBoundListenSocket { get; set; }
+
+    /// <summary>
+    /// Which of the options that the stock transport has, too, were given a value. After a fallback these win over
+    /// the stock transport's own; the others leave it as the application configured it.
+    /// </summary>
+    internal Shared Given { get; private set; }
+
+    /// <summary>Acts as if MegaPipe could not be used, for this reason; for the tests of the fallback.</summary>
+    internal string? DeniedFor { get; set; }
 
     /// <summary>Acts as if the kernel lacked something, for the tests of the degraded modes.</summary>
     internal ChannelConfigFlags DegradedMode { get; set; }

@@ -36,6 +36,27 @@ internal sealed unsafe partial class Channel
     public long Register(int fd, ulong cookie, ulong cpuMask = 0) =>
         NativeMethods.mp_register(Pointer, fd, cookie, cpuMask);
 
+    /// <summary>
+    /// As <see cref="Register"/> with a second descriptor for the fd's socket, which is the channel's and closed with
+    /// the handle. The handle, or a negative errno.
+    /// </summary>
+    public long RegisterCopy(int fd, ulong cookie)
+    {
+        int copy = LibC.fcntl(fd, LibC.F_DUPFD_CLOEXEC, 0);
+        if (copy < 0)
+        {
+            return -LibC.errno;
+        }
+
+        long handle = Register(copy, cookie);
+        if (handle < 0)
+        {
+            _ = LibC.close(copy);
+        }
+
+        return handle;
+    }
+
     /// <summary>Sets the length of a listening handle's accept queue, in connections. 0 or a negative errno.</summary>
     public int SetBacklog(long handle, int connections)
     {

@@ -14,6 +14,9 @@ internal static unsafe class CpuAffinity
     [ThreadStatic]
     private static bool t_bound;
 
+    /// <summary>The CPUs that the process could use when this class was first used, ascending.</summary>
+    public static IReadOnlyList<int> Allowed { get; } = ReadAllowed();
+
     /// <summary>Binds the calling thread to one CPU. false where the process may not use it.</summary>
     public static bool TrySet(int cpu)
     {
@@ -37,6 +40,22 @@ internal static unsafe class CpuAffinity
             cpu_set_t set = s_process;
             t_bound = LibC.sched_setaffinity(0, sizeof(cpu_set_t), &set) != 0;
         }
+    }
+
+    private static int[] ReadAllowed()
+    {
+        cpu_set_t set = s_process;
+        byte* bits = (byte*)&set;
+        List<int> cpus = [];
+        for (int cpu = 0; cpu < sizeof(cpu_set_t) * 8; cpu++)
+        {
+            if ((bits[cpu / 8] >> (cpu % 8) & 1) != 0)
+            {
+                cpus.Add(cpu);
+            }
+        }
+
+        return [.. cpus];
     }
 
     private static cpu_set_t ReadProcess()

@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Security;
 using System.Security.Cryptography;
 using System.Text.Json;
+using MegaPipe.Kestrel.Tests.Configuration;
 
 namespace MegaPipe.Crank.Tests;
 
@@ -66,12 +67,14 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
     }
 
     [Theory]
-    [InlineData("megapipe")]
-    [InlineData("sockets")]
-    public async Task Routes_GoodAndBadInput_AnswerAsDocumented(string transport)
+    [InlineData("megapipe", 0)]
+    [InlineData("megapipe", SeccompFilter.Eperm)]
+    [InlineData("sockets", 0)]
+    public async Task Routes_GoodAndBadInput_AnswerAsDocumented(string transport, int ioUringErrno)
     {
         int port = AgentFolder.GetFreePort();
-        using RunProcess app = await StartAsync($"--transport {transport} --urls http://127.0.0.1:{port}");
+        using RunProcess app = await StartAsync(
+            $"--transport {transport} --urls http://127.0.0.1:{port}", ioUringErrno);
         using HttpClient client = new() { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
 
         byte[] bytes = await client.GetByteArrayAsync("/bytes/1000000");
@@ -90,11 +93,16 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
 
         using JsonDocument report = JsonDocument.Parse(await client.GetStringAsync("/transport"));
         Assert.Equal(transport, report.RootElement.GetProperty("requested").GetString());
+        Assert.Equal(
+            ioUringErrno != 0 ? "sockets" : transport, report.RootElement.GetProperty("transport").GetString());
         Assert.Equal(app.Id, report.RootElement.GetProperty("processId").GetInt32());
         string page = await client.GetStringAsync("/");
         Assert.Contains("<title>MegaPipe for Kestrel</title>", page, StringComparison.Ordinal);
 
-        foreach (string path in new[] { "/delay/1", "/block/1", "/spin/1", "/nested", "/json", "/bytes/0" })
+        foreach (string path in new[]
+        {
+            "/plaintext", "/json", "/delay/1", "/block/1", "/spin/1", "/nested", "/bytes/0",
+        })
         {
             Assert.Equal(HttpStatusCode.OK, (await client.GetAsync(path)).StatusCode);
         }
@@ -122,9 +130,20 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
         Assert.Contains("Now listening on: http://127.0.0.1", app.Output, StringComparison.Ordinal);
     }
 
-    private async Task<RunProcess> StartAsync(string arguments)
+    /// <summary>The sample; with an errno, where io_uring is refused with it.</summary>
+    private async Task<RunProcess> StartAsync(string arguments, int ioUringErrno = 0)
     {
-        RunProcess app = RunProcess.Start(folder.Executable("app/WebApp"), arguments, folder.Path, Ready);
+        RunProcess app = null!;
+        void Start() => app = RunProcess.Start(folder.Executable("app/WebApp"), arguments, folder.Path, Ready);
+        if (ioUringErrno != 0)
+        {
+            SeccompFilter.RunRefused(ioUringErrno, Start);
+        }
+        else
+        {
+            Start();
+        }
+
         await app.WaitUntilReadyAsync(s_limit);
         return app;
     }

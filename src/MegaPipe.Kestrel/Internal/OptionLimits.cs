@@ -1,5 +1,7 @@
 // The limits of the options: one table, for checks and for messages.
 using System.Globalization;
+using MegaPipe.Native;
+using Microsoft.Extensions.Configuration;
 
 namespace MegaPipe.Kestrel.Internal;
 
@@ -38,7 +40,10 @@ internal static class OptionLimits
         Names(nameof(MegaPipeTransportOptions.Steering), options => options.Steering),
         Names(nameof(MegaPipeTransportOptions.Fallback), options => options.Fallback),
         new(nameof(MegaPipeTransportOptions.CpuSet), options => options.CpuSet,
-            options => options.CpuSet is null || CpuList.TryParse(options.CpuSet, out _), "a CPU list such as 0-3,8"),
+            options => options.CpuSet is null || (CpuList.TryParse(options.CpuSet, out int[]? cpus) && AreUsable(cpus)),
+            "a CPU list such as 0-3,8" + (OperatingSystem.IsLinux()
+                ? $", of the CPUs that this process may use ({CpuList.Format(CpuAffinity.Allowed)})"
+                : "")),
         Flag(nameof(MegaPipeTransportOptions.NoDelay)),
         Flag(nameof(MegaPipeTransportOptions.FinOnError)),
         Flag(nameof(MegaPipeTransportOptions.ShareAddress)),
@@ -49,14 +54,45 @@ internal static class OptionLimits
     public static string? Allowed(string key) => Array.Find(
         s_limits, limit => string.Equals(limit.Key, key, StringComparison.OrdinalIgnoreCase))?.Allowed;
 
-    /// <summary>A message for each value that is out of its limits.</summary>
-    public static IEnumerable<string> Check(MegaPipeTransportOptions options) =>
-        from limit in s_limits
-        where !limit.IsMet(options)
-        select Message(limit.Key, limit.Value(options), limit.Allowed);
+    /// <summary>
+    /// A message for each value that is out of its limits. A value that comes from configuration is shown as it was
+    /// typed there: <c>InlineBudget=100</c> is a hundred days, which its own text would hide.
+    /// </summary>
+    public static IEnumerable<string> Check(MegaPipeTransportOptions options, IConfigurationSection? section)
+    {
+        Limit[] unmet = [.. s_limits.Where(limit => !limit.IsMet(options))];
+        if (unmet.Length == 0)
+        {
+            return [];
+        }
+
+        MegaPipeTransportOptions configured = new();
+        if (section is not null)
+        {
+            section.Bind(configured);
+        }
+
+        return unmet.Select(limit =>
+        {
+            object? value = limit.Value(options);
+            string? typed = Equals(value, limit.Value(configured)) ? section?[limit.Key] : null;
+            return Message(limit.Key, typed is null ? value : Shown(typed, value), limit.Allowed);
+        });
+    }
 
     public static string Message(string key, object? value, string allowed) => string.Create(
         CultureInfo.InvariantCulture, $"{MegaPipeTransportOptions.SectionName}:{key} is {value}; allowed: {allowed}.");
+
+    /// <summary>What was typed, and what it means where that is something else.</summary>
+    private static string Shown(string typed, object? value)
+    {
+        string meaning = string.Create(CultureInfo.InvariantCulture, $"{value}");
+        return value is TimeSpan && typed != meaning ? $"{typed} (which means {meaning})" : typed;
+    }
+
+    /// <summary>A channel on a CPU that its carrier may not use would be one more on the others.</summary>
+    private static bool AreUsable(int[] cpus) =>
+        !OperatingSystem.IsLinux() || Array.TrueForAll(cpus, cpu => CpuAffinity.Allowed.Contains(cpu));
 
     private static Limit Range(string key, Func<MegaPipeTransportOptions, long?> value, long least, long most) => new(
         key, options => value(options),

@@ -46,11 +46,13 @@ internal sealed class OptionsBinder(IServiceProvider services) : IConfigureOptio
 }
 
 /// <summary>Names key, value and allowed range of what is out of range.</summary>
-internal sealed class OptionsValidator : IValidateOptions<MegaPipeTransportOptions>
+internal sealed class OptionsValidator(IServiceProvider services) : IValidateOptions<MegaPipeTransportOptions>
 {
     public ValidateOptionsResult Validate(string? name, MegaPipeTransportOptions options)
     {
-        List<string> failures = [.. OptionLimits.Check(options)];
+        IConfiguration? configuration = (IConfiguration?)services.GetService(typeof(IConfiguration));
+        List<string> failures =
+            [.. OptionLimits.Check(options, configuration?.GetSection(MegaPipeTransportOptions.SectionName))];
         return failures.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(failures);
     }
 }

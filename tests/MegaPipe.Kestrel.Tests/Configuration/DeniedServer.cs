@@ -1,4 +1,5 @@
 // A child process in which io_uring is denied before anything uses it: what UseMegaPipe() does there.
+using System.Buffers;
 using System.Globalization;
 using System.Text.Json;
 using MegaPipe.Kestrel.Tests.Support;
@@ -49,9 +50,12 @@ internal static class DeniedServer
         try
         {
             app = builder.Build();
-            app.Run(context => context.Request.Path == "/transport"
-                ? context.Response.WriteAsync(Report(context, logs))
-                : context.Response.WriteAsync("hello"));
+            app.Run(context => context.Request.Path.Value switch
+            {
+                "/transport" => context.Response.WriteAsync(Report(context, logs)),
+                "/unflushed" => WriteUnflushed(context.Response),
+                _ => context.Response.WriteAsync("hello"),
+            });
             await app.StartAsync();
         }
         catch (Exception error)
@@ -67,14 +71,21 @@ internal static class DeniedServer
         return 0;
     }
 
+    /// <summary>Into the response's own memory, before anything was flushed: what a fast handler does.</summary>
+    private static Task WriteUnflushed(HttpResponse response)
+    {
+        response.BodyWriter.Write("hello"u8);
+        return Task.CompletedTask;
+    }
+
     private static string Report(HttpContext context, LogCapture logs)
     {
         MegaPipeStatus status = context.RequestServices.GetRequiredService<MegaPipeStatus>();
         return JsonSerializer.Serialize(new DeniedReport(
             status.Transport, status.FallbackReason, context.Features.Get<IConnectionIdFeature>()!.GetType().FullName!,
             status.GetChannels().Count, status.Options.GetValueOrDefault("Backlog", ""),
-            [.. logs.Entries.Where(entry => entry.Category == "MegaPipe.Kestrel" && entry.Level >= LogLevel.Warning)
+            [.. logs.Entries.Where(entry => (entry.IsTransport || entry.IsStart) && entry.Level >= LogLevel.Warning)
                 .Select(entry => $"{entry.Id.Id} {entry.Level} {entry.Message}")],
-            [.. logs.Transport(101).Select(entry => entry.Message)]));
+            [.. logs.Start(101).Select(entry => entry.Message)]));
     }
 }

@@ -1,6 +1,8 @@
 // Every option of the section: a value that is not its default, as text, and what it must become; its limits.
 using System.Net;
 using System.Reflection;
+using MegaPipe.Kestrel.Internal;
+using MegaPipe.Native;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -13,11 +15,13 @@ namespace MegaPipe.Kestrel.Tests.Configuration;
 
 internal static class OptionCases
 {
+    private static readonly string s_cpus = CpuList.Format(CpuAffinity.Allowed);
+
     /// <summary>Option, text in configuration, value that the text stands for.</summary>
     public static readonly (string Key, string Text, object? Value)[] All =
     [
         (nameof(MegaPipeTransportOptions.Channels), "3", 3),
-        (nameof(MegaPipeTransportOptions.CpuSet), "0-1", "0-1"),
+        (nameof(MegaPipeTransportOptions.CpuSet), s_cpus, s_cpus),
         (nameof(MegaPipeTransportOptions.MaxHandlesPerChannel), "1000", 1000),
         (nameof(MegaPipeTransportOptions.ReceiveBufferCount), "64", 64),
         (nameof(MegaPipeTransportOptions.ReceiveBufferSize), "2048", 2048),

@@ -1,5 +1,6 @@
 // What was resolved is said once, at Information, and is what really happens.
 using System.Net;
+using System.Net.Sockets;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -13,6 +14,7 @@ namespace MegaPipe.Kestrel.Tests.Configuration;
 public sealed class ResolvedOptionsTests
 {
     private const int Started = 101;
+    private const int ResolvedOptions = 105;
 
     [Fact]
     public async Task Start_TwoEndpoints_ResolvedValuesAndFeaturesAreLoggedOnce()
@@ -29,15 +31,44 @@ public sealed class ResolvedOptionsTests
         });
         await using WebApplication app = builder.Build();
         await app.StartAsync().InTime();
-        LogEntry entry = Assert.Single(logs.Transport(Started));
-        Assert.Equal("MegaPipe.Kestrel", entry.Category);
+        LogEntry entry = Assert.Single(logs.Start(Started));
         Assert.Equal(LogLevel.Information, entry.Level);
-        Assert.Contains("Backlog=99", entry.Message, StringComparison.Ordinal);
-        Assert.Contains("HandOverAfter=00:00:00.005", entry.Message, StringComparison.Ordinal);
-        Assert.Contains("Fallback=Fail", entry.Message, StringComparison.Ordinal);
-        Assert.Contains("ring", entry.Message, StringComparison.Ordinal);
-        Assert.Empty(logs.Transport(102));
+        Assert.StartsWith(
+            "MegaPipe serves with HandOverAfter=00:00:00.0050000, Backlog=99, Fallback=Fail. Kernel: ring,",
+            entry.Message, StringComparison.Ordinal);
+        Assert.Equal(LogLevel.Debug, Assert.Single(logs.Start(ResolvedOptions)).Level);
+        Assert.Empty(logs.Start(102));
         await app.StopAsync().InTime();
+        Assert.DoesNotContain(logs.Entries, logged => logged.IsTransport && logged.Level > LogLevel.Debug);
+    }
+
+    [Fact]
+    public async Task Start_NothingConfigured_InformationSaysSo()
+    {
+        using LogCapture logs = new();
+        await using WebApplication app = OptionCases.Build(_ => { }, logs: logs);
+        await app.StartAsync().InTime();
+        await app.StopAsync().InTime();
+        Assert.StartsWith(
+            "MegaPipe serves with its default options. Kernel: ring,", Assert.Single(logs.Start(Started)).Message,
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Start_AddressInUse_SaysNothingOfServing()
+    {
+        using LogCapture logs = new();
+        using Socket taken = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        taken.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        taken.Listen();
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new());
+        builder.Logging.SetMinimumLevel(LogLevel.Trace).AddProvider(logs);
+        builder.WebHost.UseKestrelCore().UseMegaPipe();
+        builder.WebHost.ConfigureKestrel(
+            options => options.Listen(IPAddress.Loopback, ((IPEndPoint)taken.LocalEndPoint!).Port));
+        await using WebApplication app = builder.Build();
+        await Assert.ThrowsAsync<IOException>(() => app.StartAsync().InTime());
+        Assert.DoesNotContain(logs.Entries, logged => logged.IsStart);
     }
 
     [Fact]
@@ -46,7 +77,7 @@ public sealed class ResolvedOptionsTests
         using LogCapture logs = new();
         await using WebApplication app = OptionCases.Build(_ => { }, logs: logs);
         await app.StartAsync().InTime();
-        string message = Assert.Single(logs.Transport(Started)).Message;
+        string message = Assert.Single(logs.Start(ResolvedOptions)).Message;
         MegaPipeStatus status = (MegaPipeStatus)app.Services.GetService(typeof(MegaPipeStatus))!;
         await app.StopAsync().InTime();
         string[] missing =

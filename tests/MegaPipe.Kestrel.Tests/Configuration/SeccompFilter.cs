@@ -31,7 +31,35 @@ internal static class SeccompFilter
     };
 
     /// <summary>From now on the system call fails with this errno, on every thread of the process.</summary>
-    public static void Refuse(int call, int errno)
+    public static void Refuse(int call, int errno) => Install(call, errno, SynchronizeThreads);
+
+    /// <summary>
+    /// Runs an action on a thread on which, and in every process that it starts, io_uring is refused.
+    /// </summary>
+    public static void RunRefused(int errno, Action action)
+    {
+        Exception? failure = null;
+        Thread thread = new(() =>
+        {
+            try
+            {
+                Install(IoUringSetup, errno, flags: 0);
+                action();
+            }
+            catch (Exception error)
+            {
+                failure = error;
+            }
+        });
+        thread.Start();
+        thread.Join();
+        if (failure is not null)
+        {
+            throw new InvalidOperationException("The action failed under the filter.", failure);
+        }
+    }
+
+    private static void Install(int call, int errno, nint flags)
     {
         Instruction[] program =
         [
@@ -45,7 +73,7 @@ internal static class SeccompFilter
         {
             Program filter = new() { Length = (ushort)program.Length, Instructions = pinned.AddrOfPinnedObject() };
             if (Prctl(SetNoNewPrivileges, 1, 0, 0, 0) != 0 ||
-                Syscall(SeccompNumber, SetModeFilter, SynchronizeThreads, ref filter) != 0)
+                Syscall(SeccompNumber, SetModeFilter, flags, ref filter) != 0)
             {
                 throw new InvalidOperationException($"seccomp: errno {Marshal.GetLastPInvokeError()}");
             }

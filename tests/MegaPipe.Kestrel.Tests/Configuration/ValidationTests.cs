@@ -1,5 +1,8 @@
 // A wrong value stops the host when it starts, and its message says what to change: key, value, what is allowed.
+using System.Globalization;
+using MegaPipe.Kestrel.Internal;
 using MegaPipe.Kestrel.Tests.Support;
+using MegaPipe.Native;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Options;
 
@@ -81,6 +84,49 @@ public sealed class ValidationTests
         string message = await StartAndFail((key, value));
         Assert.Contains($"MegaPipe:{key} is {value};", message, StringComparison.Ordinal);
         Assert.Contains(allowed, message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("0-1023")]
+    [InlineData("{0},1023")]
+    [InlineData("1023")]
+    public async Task CpuSet_NamesACpuThatMayNotBeUsed_StopsTheHostWithThoseThatMay(string format)
+    {
+        string cpus = string.Format(CultureInfo.InvariantCulture, format, CpuAffinity.Allowed[0]);
+        string message = await StartAndFail(("CpuSet", cpus));
+        Assert.Contains($"MegaPipe:CpuSet is {cpus};", message, StringComparison.Ordinal);
+        Assert.Contains($"({CpuList.Format(CpuAffinity.Allowed)})", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(new int[0], "")]
+    [InlineData(new[] { 3 }, "3")]
+    [InlineData(new[] { 0, 1 }, "0-1")]
+    [InlineData(new[] { 0, 2, 3, 4, 8, 10, 11 }, "0,2-4,8,10-11")]
+    public void CpuList_Formatted_IsReadBack(int[] cpus, string text)
+    {
+        Assert.Equal(text, CpuList.Format(cpus));
+        if (cpus.Length > 0)
+        {
+            Assert.Equal(cpus, CpuList.Parse(text));
+        }
+    }
+
+    [Theory]
+    [InlineData("InlineBudget", "100", "100 (which means 100.00:00:00);")]
+    [InlineData("InlineBudget", "00:00:02", "00:00:02;")]
+    [InlineData("HandOverAfter", "20", "20 (which means 20.00:00:00);")]
+    [InlineData("Channels", " 05000 ", " 05000 ;")]
+    [InlineData("Scheduling", "07", "07;")]
+    public async Task Option_OutOfRangeInConfiguration_IsShownAsTyped(string key, string typed, string shown) =>
+        Assert.Contains($"MegaPipe:{key} is {shown}", await StartAndFail((key, typed)), StringComparison.Ordinal);
+
+    [Fact]
+    public async Task Option_OutOfRangeInCode_IsShownAsSetThereAndNotAsConfigured()
+    {
+        string message = await Fail(() => OptionCases.Build(
+            OptionCases.InMemory(("InlineBudget", "100")), code: options => options.InlineBudget = TimeSpan.Zero));
+        Assert.Contains("MegaPipe:InlineBudget is 00:00:00;", message, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -71,6 +71,10 @@ public sealed class LateReadOnMegaPipeNoLwsocket() : LateReadContract(TransportK
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "LateRead")]
 public sealed class LateReadOnMegaPipeSmallBuffers() : LateReadContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "BadInput")]
+public sealed class BadInputOnMegaPipeFallback(ITestOutputHelper output)
+    : BadInputContract(TransportKind.MegaPipeFallback, output);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Starvation")]
 public sealed class StarvationOnSockets() : StarvationContract(TransportKind.Sockets);
 
@@ -91,6 +95,9 @@ public sealed class StarvationOnMegaPipeLwsocketAlways() : StarvationContract(Tr
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Starvation")]
 public sealed class StarvationOnMegaPipeSmallBuffers() : StarvationContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Starvation")]
+public sealed class StarvationOnMegaPipeFallback() : StarvationContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "SuddenEnd")]
 public sealed class SuddenEndOnSockets(ITestOutputHelper output)
@@ -119,3 +126,7 @@ public sealed class SuddenEndOnMegaPipeLwsocketAlways(ITestOutputHelper output)
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "SuddenEnd")]
 public sealed class SuddenEndOnMegaPipeSmallBuffers(ITestOutputHelper output)
     : SuddenEndContract(TransportKind.MegaPipeSmallBuffers, output);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "SuddenEnd")]
+public sealed class SuddenEndOnMegaPipeFallback(ITestOutputHelper output)
+    : SuddenEndContract(TransportKind.MegaPipeFallback, output);

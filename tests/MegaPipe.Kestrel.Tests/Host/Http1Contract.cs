@@ -29,6 +29,28 @@ public abstract class Http1Contract(TransportKind kind)
         Assert.Single(ids);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(4096)]
+    [InlineData(100_000)]
+    public async Task BodyWriter_MemoryBeforeTheFirstFlush_IsSent(int sizeHint)
+    {
+        await using HostHarness host = await HostHarness.StartAsync(kind, context =>
+        {
+            Span<byte> span = context.Response.BodyWriter.GetSpan(sizeHint);
+            Assert.True(span.Length >= Math.Max(1, sizeHint));
+            span[0] = (byte)'x';
+            context.Response.BodyWriter.Advance(1);
+            return Task.CompletedTask;
+        });
+        Socket client = await host.ConnectAsync();
+        await client.SendAllAsync("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        string response = await client.ReceiveUntilAsync("\r\n0\r\n\r\n");
+        Assert.StartsWith("HTTP/1.1 200 ", response, StringComparison.Ordinal);
+        Assert.EndsWith("1\r\nx\r\n0\r\n\r\n", response, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task ConnectionInfo_Tcp_IsTheSockets()
     {

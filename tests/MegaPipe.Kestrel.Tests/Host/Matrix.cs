@@ -46,6 +46,9 @@ public sealed class HalfCloseOnMegaPipeLwsocketAlways() : HalfCloseContract(Tran
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "HalfClose")]
 public sealed class HalfCloseOnMegaPipeSmallBuffers() : HalfCloseContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Http1")]
+public sealed class Http1OnMegaPipeFallback() : Http1Contract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Body")]
 public sealed class BodyOnSockets() : BodyContract(TransportKind.Sockets);
 
@@ -66,6 +69,9 @@ public sealed class BodyOnMegaPipeLwsocketAlways() : BodyContract(TransportKind.
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Body")]
 public sealed class BodyOnMegaPipeSmallBuffers() : BodyContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Body")]
+public sealed class BodyOnMegaPipeFallback() : BodyContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Http2")]
 public sealed class Http2OnSockets() : Http2Contract(TransportKind.Sockets);
@@ -88,6 +94,9 @@ public sealed class Http2OnMegaPipeLwsocketAlways() : Http2Contract(TransportKin
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Http2")]
 public sealed class Http2OnMegaPipeSmallBuffers() : Http2Contract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Http2")]
+public sealed class Http2OnMegaPipeFallback() : Http2Contract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Tls")]
 public sealed class TlsOnSockets() : TlsContract(TransportKind.Sockets);
 
@@ -109,6 +118,9 @@ public sealed class TlsOnMegaPipeLwsocketAlways() : TlsContract(TransportKind.Me
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Tls")]
 public sealed class TlsOnMegaPipeSmallBuffers() : TlsContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Tls")]
+public sealed class TlsOnMegaPipeFallback() : TlsContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "WebSocket")]
 public sealed class WebSocketOnSockets() : WebSocketContract(TransportKind.Sockets);
 
@@ -129,6 +141,9 @@ public sealed class WebSocketOnMegaPipeLwsocketAlways() : WebSocketContract(Tran
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "WebSocket")]
 public sealed class WebSocketOnMegaPipeSmallBuffers() : WebSocketContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "WebSocket")]
+public sealed class WebSocketOnMegaPipeFallback() : WebSocketContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "ConnectionMiddleware")]
 public sealed class ConnectionMiddlewareOnSockets() : ConnectionMiddlewareContract(TransportKind.Sockets);
@@ -155,6 +170,10 @@ public sealed class ConnectionMiddlewareOnMegaPipeLwsocketAlways()
 public sealed class ConnectionMiddlewareOnMegaPipeSmallBuffers()
     : ConnectionMiddlewareContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "ConnectionMiddleware")]
+public sealed class ConnectionMiddlewareOnMegaPipeFallback()
+    : ConnectionMiddlewareContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnSockets() : AbortedRequestContract(TransportKind.Sockets);
 
@@ -177,6 +196,9 @@ public sealed class AbortedRequestOnMegaPipeLwsocketAlways()
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnMegaPipeSmallBuffers() : AbortedRequestContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "AbortedRequest")]
+public sealed class AbortedRequestOnMegaPipeFallback() : AbortedRequestContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "BindHost")]
 public sealed class BindHostOnSockets() : BindHostContract(TransportKind.Sockets);
 
@@ -197,6 +219,33 @@ public sealed class BindHostOnMegaPipeLwsocketAlways() : BindHostContract(Transp
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "BindHost")]
 public sealed class BindHostOnMegaPipeSmallBuffers() : BindHostContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "BindHost")]
+public sealed class BindHostOnMegaPipeFallback() : BindHostContract(TransportKind.MegaPipeFallback);
+
+[Trait("Transport", "Sockets"), Trait("Area", "Start")]
+public sealed class StartOnSockets() : StartContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipe() : StartContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeThreadPool() : StartContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeInline() : StartContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeNoLwsocket() : StartContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeLwsocketAlways() : StartContract(TransportKind.MegaPipeLwsocketAlways);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeSmallBuffers() : StartContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Start")]
+public sealed class StartOnMegaPipeFallback() : StartContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Stop")]
 public sealed class StopOnSockets() : StopContract(TransportKind.Sockets);
@@ -219,6 +268,9 @@ public sealed class StopOnMegaPipeLwsocketAlways() : StopContract(TransportKind.
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Stop")]
 public sealed class StopOnMegaPipeSmallBuffers() : StopContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Stop")]
+public sealed class StopOnMegaPipeFallback() : StopContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "DataRate")]
 public sealed class DataRateOnSockets() : DataRateContract(TransportKind.Sockets);
 
@@ -227,6 +279,9 @@ public sealed class DataRateOnMegaPipe() : DataRateContract(TransportKind.MegaPi
 
 [Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "DataRate")]
 public sealed class DataRateOnMegaPipeThreadPool() : DataRateContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "DataRate")]
+public sealed class DataRateOnMegaPipeFallback() : DataRateContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Meter")]
 public sealed class MeterOnSockets() : MeterContract(TransportKind.Sockets);
@@ -248,3 +303,6 @@ public sealed class MeterOnMegaPipeLwsocketAlways() : MeterContract(TransportKin
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Meter")]
 public sealed class MeterOnMegaPipeSmallBuffers() : MeterContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Meter")]
+public sealed class MeterOnMegaPipeFallback() : MeterContract(TransportKind.MegaPipeFallback);

@@ -38,6 +38,28 @@ public sealed class TurnTests
     }
 
     [Fact]
+    public void Stop_LastRequestMakesAContinuationReady_ItStillRuns()
+    {
+        using ManualResetEventSlim entered = new();
+        using ManualResetEventSlim release = new();
+        bool ran = false;
+        using (TestChannel test = new(carriers: 1))
+        {
+            test.Ready(new TestContinuation(test.Scheduling, () =>
+            {
+                entered.Set();
+                release.Wait(s_limit);
+            }));
+            Assert.True(entered.Wait(s_limit));
+            test.Ready(new TestContinuation(test.Scheduling, () => ran = true));
+            test.Channel.Stop();
+            release.Set();
+        }
+
+        Assert.True(ran, "The channel ended with a continuation that nobody ran.");
+    }
+
+    [Fact]
     public void HandOver_RestOfTheBatch_RunsOnTheNextCarrierInOrder()
     {
         using TestChannel test = new(carriers: 2);

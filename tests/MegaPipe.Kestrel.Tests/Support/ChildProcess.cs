@@ -50,6 +50,11 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return await Configuration.DeniedServer.RunAsync(rest);
             case [Scheduling.GuardedServer.Command, .. string[] rest]:
                 return await Scheduling.GuardedServer.RunAsync(rest);
+            case [Host.StartContract.InterruptedCommand, string kind, string step]:
+                return await Host.StartContract.RunInterruptedAsync(
+                    kind, int.Parse(step, CultureInfo.InvariantCulture));
+            case [Configuration.DeniedSuite.Command, .. string[] rest]:
+                return Configuration.DeniedSuite.Run(rest);
             case [Scheduling.BoundedServer.Command, .. string[] rest]:
                 return await Scheduling.BoundedServer.RunAsync(rest);
             case [Scheduling.ThreadServer.Command, .. string[] rest]:
@@ -72,8 +77,28 @@ internal sealed class ChildProcess : IAsyncDisposable
     public static Task<ChildProcess> StartLimitedServerAsync(TransportKind kind, int spareFds) =>
         StartAsync(LimitedServer, $"{kind}", $"{spareFds}");
 
+    /// <summary>After <see cref="EndAsync"/>.</summary>
+    public int ExitCode => _process.ExitCode;
+
     /// <summary>One line on the child's standard input.</summary>
     public Task TellAsync(string line) => _process.StandardInput.WriteLineAsync(line).InTime("the child to listen");
+
+    /// <summary>Everything that the child writes after its ready line, until it ends by itself.</summary>
+    public async Task<string> ReadToEndAsync(TimeSpan limit)
+    {
+        Task<string> rest = _process.StandardOutput.ReadToEndAsync();
+        try
+        {
+            await rest.InTime("the child's end", limit);
+        }
+        catch
+        {
+            _process.Kill(entireProcessTree: true);
+            throw;
+        }
+
+        return await rest;
+    }
 
     public async ValueTask DisposeAsync()
     {

@@ -106,10 +106,7 @@ public sealed class HostHarness : IAsyncDisposable
             setup.App?.Invoke(app);
             app.Run(handler);
             await app.StartAsync().InTime();
-            if (kind.IsMegaPipe())
-            {
-                Assert.Equal("megapipe", host.Status!.Transport);
-            }
+            Assert.Equal(kind.StatusOf(), host.Status?.Transport);
 
             return host;
         }

@@ -7,11 +7,15 @@ namespace MegaPipe.Kestrel.Tests.Support;
 public sealed record LogEntry(string Category, LogLevel Level, EventId Id, string Message, Exception? Exception)
 {
     /// <summary>
-    /// Whether a transport wrote it, stock or ours: the ids are the same, the category is each one's own.
+    /// Whether a transport wrote it, stock or ours: the ids are the same, the category is each one's own. What ours
+    /// says when it starts is not among it.
     /// </summary>
     public bool IsTransport =>
         Category.StartsWith("Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets", StringComparison.Ordinal) ||
-        Category.StartsWith("MegaPipe", StringComparison.Ordinal);
+        Category == "MegaPipe.Kestrel";
+
+    /// <summary>Whether MegaPipe wrote it when it started.</summary>
+    public bool IsStart => Category == "MegaPipe.Kestrel.Start";
 }
 
 public sealed class LogCapture : ILoggerProvider
@@ -30,6 +34,9 @@ public sealed class LogCapture : ILoggerProvider
 
     public IReadOnlyList<LogEntry> Transport(int id) =>
         [.. _entries.Where(entry => entry.IsTransport && entry.Id.Id == id)];
+
+    public IReadOnlyList<LogEntry> Start(int id) =>
+        [.. _entries.Where(entry => entry.IsStart && entry.Id.Id == id)];
 
     public int Count(int id) => Transport(id).Count;
 

@@ -22,6 +22,9 @@ public sealed class TrackingMemoryPoolFactory : IMemoryPoolFactory<byte>
     /// <summary>Times that it was not.</summary>
     public int Refused => Volatile.Read(ref _refused);
 
+    /// <summary>Bytes of each block; Kestrel's have 4,096.</summary>
+    public int BlockBytes { get; init; } = 4096;
+
     public int BlocksOut => Volatile.Read(ref _blocksOut);
 
     public int PoolsCreated => Volatile.Read(ref _poolsCreated);
@@ -36,13 +39,11 @@ public sealed class TrackingMemoryPoolFactory : IMemoryPoolFactory<byte>
 
     private sealed class Pool(TrackingMemoryPoolFactory owner) : MemoryPool<byte>
     {
-        private const int BlockSize = 4096;
-
-        public override int MaxBufferSize => BlockSize;
+        public override int MaxBufferSize => owner.BlockBytes;
 
         public override IMemoryOwner<byte> Rent(int minBufferSize = -1)
         {
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(minBufferSize, BlockSize);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(minBufferSize, owner.BlockBytes);
             if (owner._refuse)
             {
                 Interlocked.Increment(ref owner._refused);
@@ -60,7 +61,7 @@ public sealed class TrackingMemoryPoolFactory : IMemoryPoolFactory<byte>
 
         private sealed class Block(TrackingMemoryPoolFactory owner) : IMemoryOwner<byte>
         {
-            private readonly byte[] _bytes = GC.AllocateUninitializedArray<byte>(BlockSize, pinned: true);
+            private readonly byte[] _bytes = GC.AllocateUninitializedArray<byte>(owner.BlockBytes, pinned: true);
             private int _returned;
 
             public Memory<byte> Memory => Volatile.Read(ref _returned) == 0

@@ -22,6 +22,7 @@ public sealed class TransportHarness : IAsyncDisposable
     private TransportHarness(TransportKind kind, TransportSettings settings)
     {
         _kind = kind;
+        Memory = new TrackingMemoryPoolFactory { BlockBytes = settings.BlockBytes };
         ServiceCollection services = new();
         services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Trace).AddProvider(Logs));
         if (settings.TrackMemory)
@@ -37,7 +38,7 @@ public sealed class TransportHarness : IAsyncDisposable
 
     public LogCapture Logs { get; } = new();
 
-    public TrackingMemoryPoolFactory Memory { get; } = new();
+    public TrackingMemoryPoolFactory Memory { get; }
 
     public IConnectionListenerFactory Factory { get; }
 
@@ -57,10 +58,7 @@ public sealed class TransportHarness : IAsyncDisposable
         IConnectionListener listener =
             await Factory.BindAsync(endPoint ?? new IPEndPoint(IPAddress.Loopback, 0)).InTime();
         _listeners.Add(listener);
-        if (_kind.IsMegaPipe())
-        {
-            Assert.Equal("megapipe", Status!.Transport);
-        }
+        Assert.Equal(_kind.StatusOf(), Status?.Transport);
 
         return listener;
     }

@@ -2,13 +2,16 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Reflection;
+using MegaPipe.Native;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace MegaPipe.Kestrel.Tests.Support;
 
-/// <summary>The stock transport, MegaPipe and each degraded mode of MegaPipe.</summary>
+/// <summary>
+/// The stock transport, MegaPipe, each degraded mode of MegaPipe, and what serves where MegaPipe cannot.
+/// </summary>
 public enum TransportKind
 {
     Sockets,
@@ -18,6 +21,7 @@ public enum TransportKind
     MegaPipeNoLwsocket,
     MegaPipeLwsocketAlways,
     MegaPipeSmallBuffers,
+    MegaPipeFallback,
 }
 
 /// <summary>The options that both transports have; null leaves the transport's own default.</summary>
@@ -40,18 +44,34 @@ public sealed class TransportSettings
 
     public Func<EndPoint, Socket>? CreateBoundListenSocket { get; set; }
 
+    /// <summary>Options that only MegaPipe has; not called for the stock transport.</summary>
+    public Action<MegaPipeTransportOptions>? MegaPipe { get; set; }
+
     /// <summary>Counts memory blocks through a pool factory of the tests' own.</summary>
     public bool TrackMemory { get; set; }
+
+    /// <summary>Bytes of that factory's blocks.</summary>
+    public int BlockBytes { get; set; } = 4096;
 }
 
 public static class TransportKinds
 {
-    public static bool IsMegaPipe(this TransportKind kind) => kind != TransportKind.Sockets;
+    /// <summary>Whether channels serve.</summary>
+    public static bool IsMegaPipe(this TransportKind kind) =>
+        kind is not (TransportKind.Sockets or TransportKind.MegaPipeFallback);
+
+    /// <summary>What <see cref="MegaPipeStatus.Transport"/> must say; null for stock, which has no status.</summary>
+    public static string? StatusOf(this TransportKind kind) => kind switch
+    {
+        TransportKind.Sockets => null,
+        TransportKind.MegaPipeFallback => "sockets",
+        _ => "megapipe",
+    };
 
     /// <summary>Registers the transport of this kind; both go through their public Use… methods.</summary>
     public static IWebHostBuilder UseTransport(
         this IWebHostBuilder builder, TransportKind kind, TransportSettings settings) =>
-        kind.IsMegaPipe()
+        kind != TransportKind.Sockets
             ? builder.UseMegaPipe(options => Configure(options, kind, settings))
             : builder.UseSockets(options => Configure(options, settings));
 
@@ -73,7 +93,7 @@ public static class TransportKinds
         options.CreateBoundListenSocket = settings.CreateBoundListenSocket ?? options.CreateBoundListenSocket;
     }
 
-    private static void Configure(MegaPipeTransportOptions options, TransportKind kind, TransportSettings settings)
+    internal static void Configure(MegaPipeTransportOptions options, TransportKind kind, TransportSettings settings)
     {
         // Without this a broken ring would let the stock transport serve and every test would prove nothing.
         options.Fallback = MegaPipeFallback.Fail;
@@ -107,8 +127,14 @@ public static class TransportKinds
                 options.ReceiveBufferCount = 8;
                 options.ReceiveBufferSize = 256;
                 break;
+            case TransportKind.MegaPipeFallback:
+                options.Fallback = MegaPipeFallback.Sockets;
+                options.DeniedFor = MegaPipeFeatures.IsSupported ? "the test says so" : null;
+                break;
             default:
                 break;
         }
+
+        settings.MegaPipe?.Invoke(options);
     }
 }

@@ -114,6 +114,48 @@ public abstract class BindContract(TransportKind kind)
         await Assert.ThrowsAsync<AddressInUseException>(() => harness.BindAsync(other.LocalEndPoint));
     }
 
+    /// <summary>Listeners come and go at the same time, so that the last one often ends while another begins.</summary>
+    [Fact]
+    public async Task Bind_WhileOtherListenersEnd_EachServes()
+    {
+        const int Tasks = 4, Rounds = 150, RoundsPerClient = 10;
+        await using TransportHarness harness = TransportHarness.Create(kind);
+        await Task.WhenAll(Enumerable.Range(0, Tasks).Select(_ => Task.Run(async () =>
+        {
+            for (int round = 0; round < Rounds; round++)
+            {
+                IConnectionListener listener =
+                    await harness.Factory.BindAsync(new IPEndPoint(IPAddress.Loopback, 0)).InTime();
+                if (round % RoundsPerClient == 0)
+                {
+                    using Socket client = Client.Create(listener.EndPoint);
+                    await client.ConnectAsync(listener.EndPoint).InTime();
+                    ConnectionContext? server = await listener.AcceptAsync().InTime();
+                    await server!.Transport.Output.WriteAsync("x"u8.ToArray()).InTime();
+                    Assert.Equal("x"u8.ToArray(), await client.ReceiveExactlyAsync(1));
+                    await server.DisposeAsync().InTime();
+                }
+
+                await listener.UnbindAsync().InTime();
+                await listener.DisposeAsync().InTime();
+            }
+        }))).InTime(limit: TimeSpan.FromMinutes(2));
+    }
+
+    [Fact]
+    public async Task BindAndUnbind_TokenCancelledBefore_DoTheirWork()
+    {
+        CancellationToken cancelled = new(canceled: true);
+        await using TransportHarness harness = TransportHarness.Create(kind);
+        IConnectionListener listener =
+            await harness.Factory.BindAsync(new IPEndPoint(IPAddress.Loopback, 0), cancelled).InTime();
+        await AssertStillServes(harness, listener);
+        await listener.UnbindAsync(cancelled).InTime();
+        await listener.UnbindAsync(cancelled).InTime();
+        await Assert.ThrowsAsync<SocketException>(() => harness.ConnectClientAsync(listener.EndPoint));
+        await listener.DisposeAsync().InTime();
+    }
+
     [Fact]
     public async Task Bind_AddressOfAnotherMachine_SocketException()
     {

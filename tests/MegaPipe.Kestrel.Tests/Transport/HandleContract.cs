@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Tests.Transport;
@@ -157,6 +158,78 @@ public abstract class HandleContract(TransportKind kind)
         await using TransportHarness harness = TransportHarness.Create(kind, settings =>
             settings.CreateBoundListenSocket = _ => throw new SocketException((int)SocketError.AddressAlreadyInUse));
         await Assert.ThrowsAsync<AddressInUseException>(() => harness.BindAsync());
+    }
+
+    [Theory]
+    [InlineData(true, true)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    [InlineData(false, false)]
+    public async Task Bind_TcpHandle_OneListenerAndNoOptionOfItChanges(bool noDelay, bool blocking)
+    {
+        using Socket owner = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        owner.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        owner.Listen();
+        owner.Blocking = blocking;
+        Dictionary<string, string> before = SocketOptions.ReadAll(owner);
+        await using (TransportHarness harness = TransportHarness.Create(kind, settings => settings.NoDelay = noDelay))
+        {
+            IConnectionListener listener =
+                await harness.BindAsync(new FileHandleEndPoint((ulong)owner.Handle, FileHandleType.Auto));
+            Assert.Equal(before, SocketOptions.ReadAll(owner));
+            Assert.Equal(1, SocketOptions.CountListeners((IPEndPoint)owner.LocalEndPoint!));
+            ConnectedPair pair = await harness.ConnectAsync(listener, owner.LocalEndPoint);
+            await AssertEchoes(pair);
+        }
+
+        Assert.Equal(before, SocketOptions.ReadAll(owner));
+        await AssertStillListens(owner);
+    }
+
+    [Fact]
+    public async Task CreateBoundListenSocket_ItsSocket_OneListenerAndNoOptionOfItChanges()
+    {
+        Socket? made = null;
+        await using TransportHarness harness = TransportHarness.Create(kind, settings =>
+            settings.CreateBoundListenSocket = _ =>
+            {
+                made = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+                made.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+                made.Listen(); // some options have other values on a listener
+                return made;
+            });
+        Dictionary<string, string> fresh;
+        using (Socket like = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp))
+        {
+            like.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+            like.Listen();
+            fresh = SocketOptions.ReadAll(like);
+        }
+
+        IConnectionListener listener = await harness.BindAsync();
+        Assert.Equal(fresh, SocketOptions.ReadAll(made!));
+        Assert.Equal(1, SocketOptions.CountListeners((IPEndPoint)listener.EndPoint));
+        await AssertEchoes(await harness.ConnectAsync(listener));
+    }
+
+    [Theory]
+    [InlineData(true, true)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    [InlineData(false, false)]
+    public async Task Bind_TcpHandle_ConnectionsHaveNoDelayAsConfigured(bool noDelay, bool onListener)
+    {
+        using Socket owner = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        owner.NoDelay = onListener;
+        owner.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        await using TransportHarness harness =
+            TransportHarness.Create(kind, settings => settings.NoDelay = noDelay);
+        IConnectionListener listener =
+            await harness.BindAsync(new FileHandleEndPoint((ulong)owner.Handle, FileHandleType.Auto));
+        ConnectedPair pair = await harness.ConnectAsync(listener, owner.LocalEndPoint);
+        Assert.Equal(noDelay, pair.Server.Features.GetRequiredFeature<IConnectionSocketFeature>().Socket.NoDelay);
+        Assert.Equal(onListener, owner.NoDelay);
+        await AssertEchoes(pair);
     }
 
     private static async Task AssertStillListens(Socket owner)

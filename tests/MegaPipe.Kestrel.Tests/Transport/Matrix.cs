@@ -24,6 +24,9 @@ public sealed class SelectionOnMegaPipeLwsocketAlways() : SelectionContract(Tran
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Selection")]
 public sealed class SelectionOnMegaPipeSmallBuffers() : SelectionContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Selection")]
+public sealed class SelectionOnMegaPipeFallback() : SelectionContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Bind")]
 public sealed class BindOnSockets() : BindContract(TransportKind.Sockets);
 
@@ -44,6 +47,9 @@ public sealed class BindOnMegaPipeLwsocketAlways() : BindContract(TransportKind.
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Bind")]
 public sealed class BindOnMegaPipeSmallBuffers() : BindContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Bind")]
+public sealed class BindOnMegaPipeFallback() : BindContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Accept")]
 public sealed class AcceptOnSockets() : AcceptContract(TransportKind.Sockets);
@@ -66,6 +72,9 @@ public sealed class AcceptOnMegaPipeLwsocketAlways() : AcceptContract(TransportK
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Accept")]
 public sealed class AcceptOnMegaPipeSmallBuffers() : AcceptContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Accept")]
+public sealed class AcceptOnMegaPipeFallback() : AcceptContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Connection")]
 public sealed class ConnectionOnSockets() : ConnectionContract(TransportKind.Sockets);
 
@@ -86,6 +95,9 @@ public sealed class ConnectionOnMegaPipeLwsocketAlways() : ConnectionContract(Tr
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Connection")]
 public sealed class ConnectionOnMegaPipeSmallBuffers() : ConnectionContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Connection")]
+public sealed class ConnectionOnMegaPipeFallback() : ConnectionContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "UnixSocket")]
 public sealed class UnixSocketOnSockets() : UnixSocketContract(TransportKind.Sockets);
@@ -108,6 +120,9 @@ public sealed class UnixSocketOnMegaPipeLwsocketAlways() : UnixSocketContract(Tr
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "UnixSocket")]
 public sealed class UnixSocketOnMegaPipeSmallBuffers() : UnixSocketContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "UnixSocket")]
+public sealed class UnixSocketOnMegaPipeFallback() : UnixSocketContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Handle")]
 public sealed class HandleOnSockets() : HandleContract(TransportKind.Sockets);
 
@@ -128,6 +143,9 @@ public sealed class HandleOnMegaPipeLwsocketAlways() : HandleContract(TransportK
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Handle")]
 public sealed class HandleOnMegaPipeSmallBuffers() : HandleContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Handle")]
+public sealed class HandleOnMegaPipeFallback() : HandleContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "ReadEnd")]
 public sealed class ReadEndOnSockets() : ReadEndContract(TransportKind.Sockets);
@@ -150,6 +168,9 @@ public sealed class ReadEndOnMegaPipeLwsocketAlways() : ReadEndContract(Transpor
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "ReadEnd")]
 public sealed class ReadEndOnMegaPipeSmallBuffers() : ReadEndContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "ReadEnd")]
+public sealed class ReadEndOnMegaPipeFallback() : ReadEndContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Close")]
 public sealed class CloseOnSockets() : CloseContract(TransportKind.Sockets);
 
@@ -170,6 +191,9 @@ public sealed class CloseOnMegaPipeLwsocketAlways() : CloseContract(TransportKin
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Close")]
 public sealed class CloseOnMegaPipeSmallBuffers() : CloseContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Close")]
+public sealed class CloseOnMegaPipeFallback() : CloseContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Abort")]
 public sealed class AbortOnSockets() : AbortContract(TransportKind.Sockets);
@@ -235,6 +259,9 @@ public sealed class SocketFeatureOnMegaPipeLwsocketAlways()
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "SocketFeature")]
 public sealed class SocketFeatureOnMegaPipeSmallBuffers() : SocketFeatureContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Abort")]
+public sealed class AbortOnMegaPipeFallback() : AbortContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "BackPressure")]
 public sealed class BackPressureOnSockets() : BackPressureContract(TransportKind.Sockets);
 
@@ -255,6 +282,9 @@ public sealed class BackPressureOnMegaPipeLwsocketAlways() : BackPressureContrac
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "BackPressure")]
 public sealed class BackPressureOnMegaPipeSmallBuffers() : BackPressureContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "BackPressure")]
+public sealed class BackPressureOnMegaPipeFallback() : BackPressureContract(TransportKind.MegaPipeFallback);
 
 [Trait("Transport", "Sockets"), Trait("Area", "Log")]
 public sealed class LogOnSockets() : LogContract(TransportKind.Sockets);
@@ -277,6 +307,9 @@ public sealed class LogOnMegaPipeLwsocketAlways() : LogContract(TransportKind.Me
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Log")]
 public sealed class LogOnMegaPipeSmallBuffers() : LogContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Log")]
+public sealed class LogOnMegaPipeFallback() : LogContract(TransportKind.MegaPipeFallback);
+
 [Trait("Transport", "Sockets"), Trait("Area", "Memory")]
 public sealed class MemoryOnSockets() : MemoryContract(TransportKind.Sockets);
 
@@ -297,3 +330,24 @@ public sealed class MemoryOnMegaPipeLwsocketAlways() : MemoryContract(TransportK
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Memory")]
 public sealed class MemoryOnMegaPipeSmallBuffers() : MemoryContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "Memory")]
+public sealed class MemoryOnMegaPipeFallback() : MemoryContract(TransportKind.MegaPipeFallback);
+
+[Trait("Transport", "Sockets"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnSockets() : GivenSocketContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipe() : GivenSocketContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipeThreadPool() : GivenSocketContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipeInline() : GivenSocketContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipeSmallBuffers() : GivenSocketContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeFallback"), Trait("Area", "GivenSocket")]
+public sealed class GivenSocketOnMegaPipeFallback() : GivenSocketContract(TransportKind.MegaPipeFallback);

@@ -44,6 +44,35 @@ public abstract class MemoryContract(TransportKind kind)
         await Eventually.True(() => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks out");
     }
 
+    [Theory]
+    [InlineData(512)]
+    [InlineData(4095)]
+    [InlineData(16_384)]
+    public async Task Blocks_OfAnotherSize_AnyMemoryCanBeAskedForAndAllArrives(int blockBytes)
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind, settings =>
+        {
+            settings.TrackMemory = true;
+            settings.BlockBytes = blockBytes;
+        });
+        ConnectedPair pair = await harness.ConnectAsync();
+        foreach (int size in (int[])[0, 1, 511, 512, 513, 4095, 4096, 4097, 16_384, 16_385, 70_000])
+        {
+            Memory<byte> memory = pair.Server.Transport.Output.GetMemory(size);
+            Assert.True(memory.Length >= Math.Max(1, size), $"{memory.Length} bytes for {size}");
+            byte[] bytes = Client.Pattern(Math.Max(1, size));
+            bytes.CopyTo(memory);
+            pair.Server.Transport.Output.Advance(bytes.Length);
+            await pair.Server.Transport.Output.FlushAsync().InTime();
+            Assert.Equal(bytes, await pair.Client.ReceiveExactlyAsync(bytes.Length));
+            await pair.Client.SendAllAsync(bytes);
+            Assert.Equal(bytes, await pair.Server.Transport.Input.ReadExactlyAsync(bytes.Length));
+        }
+
+        await harness.StopAsync();
+        await Eventually.True(() => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks out");
+    }
+
     [Fact]
     public async Task Blocks_IdleConnections_AreNotHeld()
     {

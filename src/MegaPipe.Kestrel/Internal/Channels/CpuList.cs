@@ -32,6 +32,26 @@ internal static class CpuList
         return cpus.Length > 0;
     }
 
+    /// <summary>As <see cref="Parse"/> reads it; ascending.</summary>
+    public static string Format(IReadOnlyList<int> cpus)
+    {
+        List<string> parts = [];
+        for (int first = 0, next; first < cpus.Count; first = next)
+        {
+            next = first + 1;
+            while (next < cpus.Count && cpus[next] == cpus[next - 1] + 1)
+            {
+                next++;
+            }
+
+            parts.Add(next - first == 1
+                ? string.Create(CultureInfo.InvariantCulture, $"{cpus[first]}")
+                : string.Create(CultureInfo.InvariantCulture, $"{cpus[first]}-{cpus[next - 1]}"));
+        }
+
+        return string.Join(',', parts);
+    }
+
     private static bool TryNumber(string text, out int number) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number) && number <= MaxCpu;
 }

@@ -154,6 +154,7 @@ internal sealed partial class MegaPipeConnection
         _retired = true;
         EndReceiving(ChannelError.Canceled);
         TellEnd();
+        _given?.Dispose();
         _retiredDone.TrySetResult();
     }
 

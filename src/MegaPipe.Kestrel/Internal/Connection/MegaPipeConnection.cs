@@ -38,6 +38,9 @@ internal enum ConnectionAsks
 
     /// <summary>The application has what came before the peer's FIN and can be told of it.</summary>
     TellEnd = 64,
+
+    /// <summary>A socket that somebody else has connected joins the channel.</summary>
+    Join = 128,
 }
 
 internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRequest, IDuplexPipe,
@@ -71,10 +74,18 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         _features = new ConnectionFeatures(this);
     }
 
+    /// <summary>Over a connected socket, which is the connection's from now on.</summary>
+    public MegaPipeConnection(TransportChannel channel, EndpointContext endpoint, Socket socket)
+        : this(channel, endpoint, 0, socket.LocalEndPoint, socket.RemoteEndPoint)
+    {
+        _socket = _given = socket;
+        Ask(ConnectionAsks.Join);
+    }
+
     public TransportChannel Channel { get; }
 
     /// <summary>The channel's handle. For the carrier.</summary>
-    public long Handle { get; }
+    public long Handle { get; private set; }
 
     public override string ConnectionId
     {
@@ -134,12 +145,13 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         ConnectionAsks asks = (ConnectionAsks)Interlocked.Exchange(ref _asks, 0);
         if (_retired)
         {
-            // Too late: nothing is left to do but to let nobody wait.
-            if ((asks & ConnectionAsks.ResumeRead) != 0)
-            {
-                _input.ResumeHere();
-            }
+            PerformAfterRetirement(asks);
+            return;
+        }
 
+        if ((asks & ConnectionAsks.Join) != 0 && !Join())
+        {
+            PerformAfterRetirement(asks);
             return;
         }
 
@@ -166,6 +178,15 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         if ((asks & (ConnectionAsks.Finish | ConnectionAsks.Close | ConnectionAsks.Reset)) != 0)
         {
             PerformClose(asks);
+        }
+    }
+
+    /// <summary>Too late: nothing is left to do but to let nobody wait.</summary>
+    private void PerformAfterRetirement(ConnectionAsks asks)
+    {
+        if ((asks & ConnectionAsks.ResumeRead) != 0)
+        {
+            _input.ResumeHere();
         }
     }
 

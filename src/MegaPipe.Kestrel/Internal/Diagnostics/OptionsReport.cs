@@ -1,5 +1,6 @@
 // Resolved options and kernel features as text, for the log and for MegaPipeStatus.
 using System.Globalization;
+using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Internal;
 
@@ -34,8 +35,27 @@ internal static class OptionsReport
             [nameof(options.Fallback)] = options.Fallback.ToString(),
         };
 
-    public static string Line(IReadOnlyDictionary<string, string> options) =>
+    /// <summary>The options that are not what they would be without any configuration.</summary>
+    public static string Changed(IReadOnlyDictionary<string, string> options)
+    {
+        IReadOnlyDictionary<string, string> defaults = Describe(new MegaPipeTransportOptions());
+        string changed = Line(options.Where(option => option.Value != defaults[option.Key]));
+        return changed.Length > 0 ? changed : "its default options";
+    }
+
+    public static string Line(IEnumerable<KeyValuePair<string, string>> options) =>
         string.Join(", ", options.Select(option => $"{option.Key}={option.Value}"));
+
+    /// <summary>The same after a fallback: what the stock transport really has of them.</summary>
+    public static IReadOnlyDictionary<string, string> Describe(
+        MegaPipeTransportOptions options, SocketTransportOptions sockets) =>
+        new Dictionary<string, string>(Describe(options))
+        {
+            [nameof(options.Backlog)] = Text(sockets.Backlog),
+            [nameof(options.NoDelay)] = sockets.NoDelay.ToString(),
+            [nameof(options.MaxReadBufferSize)] = Limit(sockets.MaxReadBufferSize),
+            [nameof(options.MaxWriteBufferSize)] = Limit(sockets.MaxWriteBufferSize),
+        };
 
     public static string Line(IReadOnlyList<MegaPipeFeatureStatus> features) => string.Join(
         ", ", features.Select(feature => feature.Available ? feature.Name : $"no {feature.Name}"));

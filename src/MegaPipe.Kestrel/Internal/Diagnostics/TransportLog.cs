@@ -6,8 +6,13 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal static partial class TransportLog
 {
-    /// <summary>The category of everything here.</summary>
+    /// <summary>
+    /// The category of everything here but the start; as stock's, nothing above Debug in normal life.
+    /// </summary>
     public const string Category = "MegaPipe.Kestrel";
+
+    /// <summary>What is said once, when the transport starts.</summary>
+    public const string StartCategory = "MegaPipe.Kestrel.Start";
 
     public static void ConnectionPause(ILogger logger, MegaPipeConnection connection)
     {
@@ -71,6 +76,14 @@ internal static partial class TransportLog
     [LoggerMessage(101, LogLevel.Information, "MegaPipe serves with {Options}. Kernel: {Features}.",
         EventName = "Started")]
     public static partial void Started(ILogger logger, string options, string features);
+
+    [LoggerMessage(105, LogLevel.Debug, "All options: {Options}.", EventName = "ResolvedOptions")]
+    public static partial void ResolvedOptions(ILogger logger, string options);
+
+    [LoggerMessage(106, LogLevel.Information,
+        "{EndPoint} has one accept queue for all channels: its socket has an option that cannot be copied.",
+        EventName = "NotPartitioned")]
+    public static partial void NotPartitioned(ILogger logger, EndPoint endPoint);
 
     [LoggerMessage(102, LogLevel.Warning,
         "MegaPipe cannot be used here, the Sockets transport serves instead: {Reason}", EventName = "Fallback")]

@@ -7,6 +7,14 @@ using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Internal;
 
+/// <summary>An endpoint's first socket, bound and listening.</summary>
+/// <param name="Socket">The socket.</param>
+/// <param name="IsOurs">
+/// Made here, so its options may be set and other partitions may join it. An inherited handle and what
+/// CreateBoundListenSocket returns belong to somebody who may use the socket before, beside and after this transport.
+/// </param>
+internal readonly record struct ListenSocket(Socket Socket, bool IsOurs);
+
 internal static class ListenSockets
 {
     private const int SolSocket = 1;
@@ -14,15 +22,15 @@ internal static class ListenSockets
     private const int SoIncomingCpu = 49;
 
     /// <summary>
-    /// The endpoint's first socket, bound and listening. Bound without SO_REUSEPORT, so that another process on the
-    /// address is noticed; it is set after that, so that this process's partitions may join.
+    /// The endpoint's first socket. Bound without SO_REUSEPORT, so that another process on the address is noticed; it
+    /// is set after that where <paramref name="partitions"/> are more than one, so that they may join.
     /// </summary>
-    public static Socket Listen(EndPoint endPoint, MegaPipeTransportOptions options)
+    public static ListenSocket Listen(EndPoint endPoint, MegaPipeTransportOptions options, int partitions)
     {
         Socket socket;
         try
         {
-            socket = options.CreateBoundListenSocket?.Invoke(endPoint) ?? Bind(endPoint, options);
+            socket = options.CreateBoundListenSocket?.Invoke(endPoint) ?? Bind(endPoint, options.ShareAddress);
         }
         catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
         {
@@ -31,14 +39,20 @@ internal static class ListenSockets
 
         try
         {
-            if (socket.LocalEndPoint is IPEndPoint)
+            bool isOurs = options.CreateBoundListenSocket is null && endPoint is IPEndPoint;
+            if (isOurs)
             {
-                SetReusePort(socket);
-                Inherit(socket, options);
+                if (partitions > 1)
+                {
+                    SetReusePort(socket);
+                }
+
+                socket.NoDelay = options.NoDelay;
+                SetKeepAlive(socket, options);
             }
 
             socket.Listen(options.Backlog);
-            return socket;
+            return new ListenSocket(socket, isOurs);
         }
         catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
         {
@@ -52,6 +66,14 @@ internal static class ListenSockets
         }
     }
 
+    /// <summary>
+    /// Whether sockets that this listener accepts lack what the options ask for: those of a listener that is not ours
+    /// are set one by one, as the stock transport does.
+    /// </summary>
+    public static bool LeavesOptions(ListenSocket listener, MegaPipeTransportOptions options) =>
+        !listener.IsOurs && listener.Socket.LocalEndPoint is IPEndPoint &&
+        (options.KeepAlive || listener.Socket.NoDelay != options.NoDelay);
+
     /// <summary>Whether the kernel has connections for the socket that nobody has accepted.</summary>
     public static bool HasQueued(Socket socket) => socket.Poll(0, SelectMode.SelectRead);
 
@@ -61,9 +83,10 @@ internal static class ListenSockets
     public static void SteerTo(Socket socket, int cpu) =>
         socket.SetRawSocketOption(SolSocket, SoIncomingCpu, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in cpu)));
 
-    private static Socket Bind(EndPoint endPoint, MegaPipeTransportOptions options)
+    /// <summary>A bound socket that does not listen yet.</summary>
+    public static Socket Bind(EndPoint endPoint, bool shareAddress)
     {
-        if (!options.ShareAddress || endPoint is not IPEndPoint ip)
+        if (!shareAddress || endPoint is not IPEndPoint ip || !OperatingSystem.IsLinux())
         {
             return SocketTransportOptions.CreateDefaultBoundListenSocket(endPoint);
         }
@@ -87,16 +110,9 @@ internal static class ListenSockets
         }
     }
 
-    private static void SetReusePort(Socket socket)
+    /// <summary>On a listener (Linux copies it to the sockets that it accepts) or on a connection.</summary>
+    public static void SetKeepAlive(Socket socket, MegaPipeTransportOptions options)
     {
-        int on = 1;
-        socket.SetRawSocketOption(SolSocket, SoReusePort, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in on)));
-    }
-
-    /// <summary>What Linux copies from a listener to the sockets it accepts.</summary>
-    private static void Inherit(Socket socket, MegaPipeTransportOptions options)
-    {
-        socket.NoDelay = options.NoDelay;
         if (!options.KeepAlive)
         {
             return;
@@ -106,6 +122,29 @@ internal static class ListenSockets
         Set(socket, SocketOptionName.TcpKeepAliveTime, (int?)options.KeepAliveTime?.TotalSeconds);
         Set(socket, SocketOptionName.TcpKeepAliveInterval, (int?)options.KeepAliveInterval?.TotalSeconds);
         Set(socket, SocketOptionName.TcpKeepAliveRetryCount, options.KeepAliveRetryCount);
+    }
+
+    /// <summary>
+    /// What accepted sockets did not inherit. <paramref name="fd"/> stays its owner's. The peer may have gone already,
+    /// which the connection's first read tells.
+    /// </summary>
+    public static void SetAccepted(int fd, MegaPipeTransportOptions options)
+    {
+        try
+        {
+            using Socket socket = new(new SafeSocketHandle(fd, ownsHandle: false));
+            socket.NoDelay = options.NoDelay;
+            SetKeepAlive(socket, options);
+        }
+        catch (SocketException)
+        {
+        }
+    }
+
+    private static void SetReusePort(Socket socket)
+    {
+        int on = 1;
+        socket.SetRawSocketOption(SolSocket, SoReusePort, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in on)));
     }
 
     private static void Set(Socket socket, SocketOptionName name, int? value)

@@ -6,10 +6,16 @@ using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal;
 
+/// <summary>What an endpoint's accepted sockets are.</summary>
+/// <param name="Lightweight">Without an entry in the process's fd table.</param>
+/// <param name="AskLocalEndPoint">Each has a local address of its own.</param>
+/// <param name="Options">What they did not inherit is set from these; null: they inherit everything.</param>
+internal readonly record struct AcceptedSockets(
+    bool Lightweight, bool AskLocalEndPoint, MegaPipeTransportOptions? Options);
+
 /// <summary>Everything here is the carrier's, but for the tasks.</summary>
 internal sealed class ListenerPartition(
-    MegaPipeConnectionListener listener, EndpointContext endpoint, TransportChannel channel, bool lwSockets,
-    bool askLocalEndPoint)
+    MegaPipeConnectionListener listener, EndpointContext endpoint, TransportChannel channel, AcceptedSockets sockets)
 {
     /// <summary>
     /// Accepts outstanding. Each new one is tried at once and usually in vain, which costs the kernel a socket made and
@@ -36,7 +42,7 @@ internal sealed class ListenerPartition(
 
     public Task Retired => _retired.Task;
 
-    private AcceptFlags Flags => AcceptFlags.Keep | (lwSockets ? AcceptFlags.LwSocket : AcceptFlags.None);
+    private AcceptFlags Flags => AcceptFlags.Keep | (sockets.Lightweight ? AcceptFlags.LwSocket : AcceptFlags.None);
 
     /// <summary>
     /// Starts accepting from <paramref name="fd"/>; with <paramref name="ownQueue"/> from a socket of its own on the
@@ -53,8 +59,7 @@ internal sealed class ListenerPartition(
         long handle = channel.Native.Register(fd, 0, ownQueue ? ulong.MaxValue : 0);
         if (handle < 0)
         {
-            _retired.TrySetResult();
-            return (int)handle;
+            return (int)handle; // may be tried in another way; Stop ends it
         }
 
         Handle = handle;
@@ -71,12 +76,18 @@ internal sealed class ListenerPartition(
     /// <summary>Stops accepting; what was accepted is still delivered.</summary>
     public void Stop()
     {
-        if (_stopped || Handle == 0)
+        if (_stopped)
         {
             return;
         }
 
         _stopped = true;
+        if (Handle == 0)
+        {
+            _retired.TrySetResult();
+            return;
+        }
+
         channel.Native.Unregister(Handle);
     }
 
@@ -106,7 +117,12 @@ internal sealed class ListenerPartition(
         MegaPipeConnection? connection = null;
         try
         {
-            EndPoint? local = askLocalEndPoint ? channel.Native.LocalEndPoint(handle, out _) : null;
+            if (sockets.Options is { } options && channel.Native.PeekFd(handle) is >= 0 and { } fd)
+            {
+                ListenSockets.SetAccepted(fd, options);
+            }
+
+            EndPoint? local = sockets.AskLocalEndPoint ? channel.Native.LocalEndPoint(handle, out _) : null;
             connection = new(channel, endpoint, handle, local ?? endpoint.EndPoint,
                 channel.Native.PeerEndPoint(handle) ?? _unnamedPeer);
             connection.Start();

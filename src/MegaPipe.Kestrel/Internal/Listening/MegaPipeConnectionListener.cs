@@ -14,6 +14,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     private const int DrainRounds = 100;
 
     private readonly Socket _socket;
+    private readonly MegaPipeTransportOptions _options;
     private readonly EndpointContext _endpoint;
     private readonly ListenerPartition[] _partitions;
     private readonly ChannelSet _channels;
@@ -24,21 +25,19 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     private bool _disposed;
 
     private MegaPipeConnectionListener(
-        Socket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
+        ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
         Action onDisposed)
     {
-        _socket = socket;
+        _socket = socket.Socket;
+        _options = options;
         _endpoint = endpoint;
         _channels = channels;
         _onDisposed = onDisposed;
         _accepted = new AcceptQueue(channels.Channels[0].Scheduling);
-        (bool lwSockets, bool askLocal) = SocketKind(
-            endpoint.EndPoint, options.LightweightSockets, MegaPipeFeatures.Has(Feature.LwSocket),
-            MegaPipeFeatures.Has(Feature.PromptClose));
+        AcceptedSockets accepted = Accepted(socket, endpoint.EndPoint, options);
         _partitions =
         [
-            .. channels.Channels.Select(
-                channel => new ListenerPartition(this, endpoint, channel, lwSockets, askLocal)),
+            .. channels.Channels.Select(channel => new ListenerPartition(this, endpoint, channel, accepted)),
         ];
     }
 
@@ -48,47 +47,20 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     /// Opens the endpoint's partition on each channel. The listener owns the socket, also when this throws.
     /// </summary>
     public static async Task<MegaPipeConnectionListener> BindAsync(
-        Socket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
+        ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
         Action onDisposed)
     {
         MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, onDisposed);
-        bool partitioned = endpoint.EndPoint is IPEndPoint && options.CreateBoundListenSocket is null;
-        int fd = (int)socket.SafeHandle.DangerousGetHandle();
-        if (partitioned && channels.Channels[0].SteeredCpu is >= 0 and { } cpu)
+        try
         {
-            ListenSockets.SteerTo(socket, cpu);
+            await listener.StartAsync(socket.IsOurs).ConfigureAwait(false);
+            return listener;
         }
-
-        TaskCompletionSource<int>[] started = new TaskCompletionSource<int>[channels.Channels.Count];
-        for (int i = 0; i < started.Length; i++)
-        {
-            int index = i;
-            started[i] = new TaskCompletionSource<int>(TaskCreationOptions.RunContinuationsAsynchronously);
-            channels.Channels[i].Post(_ =>
-            {
-                try
-                {
-                    started[index].SetResult(listener._partitions[index].Start(
-                        fd, ownQueue: partitioned && index > 0, options.Backlog));
-                }
-                catch (Exception error)
-                {
-                    started[index].SetException(error);
-                }
-            });
-        }
-
-        Task<int[]> all = Task.WhenAll(started.Select(one => one.Task));
-        await ((Task)all).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        int error = all.IsFaulted ? 0 : all.Result.FirstOrDefault(result => result < 0);
-        if (all.IsFaulted || error < 0)
+        catch
         {
             await listener.DisposeAsync().ConfigureAwait(false);
-            await all.ConfigureAwait(false);
-            throw ChannelError.ToException(error, $"Opening a listener partition for {endpoint.EndPoint}");
+            throw;
         }
-
-        return listener;
     }
 
     public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default) =>
@@ -135,6 +107,53 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     internal void OnAccepted(MegaPipeConnection connection, TransportChannel channel) =>
         _accepted.Add(connection, channel);
 
+    private async Task StartAsync(bool partitioned)
+    {
+        if (partitioned && _channels.Channels[0].SteeredCpu is >= 0 and { } cpu)
+        {
+            ListenSockets.SteerTo(_socket, cpu);
+        }
+
+        int[] errors = await StartPartitionsAsync(ownQueues: partitioned).ConfigureAwait(false);
+        if (partitioned && Array.Exists(errors, error => error == ChannelError.NotSupported))
+        {
+            // The first socket has something that another one cannot be given: all channels accept from the first.
+            TransportLog.NotPartitioned(_endpoint.Logger, EndPoint);
+            errors = await StartPartitionsAsync(ownQueues: false).ConfigureAwait(false);
+        }
+
+        if (Array.Find(errors, error => error < 0) is not 0 and int error)
+        {
+            throw ChannelError.ToException(error, $"Opening a listener partition for {EndPoint}");
+        }
+    }
+
+    /// <summary>
+    /// Has the channels that do not accept yet start, from the endpoint's socket or from queues of their own. An error
+    /// or 0 for each.
+    /// </summary>
+    private Task<int[]> StartPartitionsAsync(bool ownQueues)
+    {
+        int fd = (int)_socket.SafeHandle.DangerousGetHandle();
+        return Task.WhenAll(_partitions.Select((partition, index) =>
+        {
+            TaskCompletionSource<int> started = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            _channels.Channels[index].Post(_ =>
+            {
+                try
+                {
+                    started.SetResult(
+                        partition.Handle != 0 ? 0 : partition.Start(fd, ownQueues && index > 0, _options.Backlog));
+                }
+                catch (Exception error)
+                {
+                    started.SetException(error);
+                }
+            });
+            return started.Task;
+        }));
+    }
+
     private async Task UnbindCoreAsync()
     {
         // Closing a listener resets what it has queued: the stock transport loses those clients, this one serves them.
@@ -152,6 +171,16 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
         _socket.Dispose();
         _accepted.End();
+    }
+
+    /// <summary>What the endpoint's accepted sockets are. Setting options on each takes ordinary ones.</summary>
+    private static AcceptedSockets Accepted(ListenSocket listener, EndPoint endPoint, MegaPipeTransportOptions options)
+    {
+        bool leavesOptions = ListenSockets.LeavesOptions(listener, options);
+        (bool lightweight, bool askLocal) = SocketKind(
+            endPoint, leavesOptions ? LightweightSockets.Never : options.LightweightSockets,
+            MegaPipeFeatures.Has(Feature.LwSocket), MegaPipeFeatures.Has(Feature.PromptClose));
+        return new AcceptedSockets(lightweight, askLocal, leavesOptions ? options : null);
     }
 
     /// <summary>
