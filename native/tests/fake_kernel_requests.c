@@ -123,7 +123,8 @@ static void check_single(const struct fake_request *request)
 {
 	uint32_t op = mp_token_op(request->sqe.user_data);
 
-	if (op == MP_TOKEN_NONE || op == MP_TOKEN_CANCEL || op == MP_TOKEN_CANCEL_END || op == MP_TOKEN_SHUTDOWN || op == MP_TOKEN_INSTALL)
+	if (op == MP_TOKEN_NONE || op == MP_TOKEN_CANCEL || op == MP_TOKEN_CANCEL_END ||
+	    op == MP_TOKEN_SHUTDOWN || op == MP_TOKEN_INSTALL)
 		return;
 	for (uint32_t i = 0; i < used; i++)
 		FAKE_RULE(&requests[i] == request || !requests[i].live || requests[i].ring != request->ring ||

@@ -1,5 +1,5 @@
-/* The peer's end right behind its data: thousands for each kind of socket, of end and of wake-up, and none is lost. What
- * loses ends is the kernel; test_ends only shows that nothing is left of it, fake_ends.c how it is found. */
+/* The peer's end right behind its data: thousands for each kind of socket, of end and of wake-up, and none is lost. It
+ * is the kernel that loses them: the last line says how many. fake_ends.c shows each way in which they are found. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
