@@ -245,8 +245,9 @@ MP_API int32_t mp_read_start(struct mp_channel *channel, mp_handle handle);
 
 /* Stops a leased read; data already taken from the socket still arrives, then an event with -ECANCELED (without
  * MP_EVENT_MORE) says that it has stopped; or the end of the stream or an error comes instead. If the peer ends the
- * connection while it has stopped, an event with MP_EVENT_HANGUP says so within a second, once: result 0, or -ECONNRESET
- * after a reset. What the socket still holds, and the end, come when reading goes on. 0, -EBADF, -EALREADY. */
+ * connection while it has stopped, an event with MP_EVENT_HANGUP says so within a second, once: result 0, or
+ * -ECONNRESET after a reset. What the socket still holds, and the end, come when reading goes on.
+ * 0, -EBADF, -EALREADY. */
 MP_API int32_t mp_read_pause(struct mp_channel *channel, mp_handle handle);
 
 /* Gives a lease back; its memory must not be touched any more. Also after its handle was retired. 0, -EINVAL. */

@@ -159,7 +159,6 @@ void mp_ends_forget(struct mp_channel *channel, struct mp_slot *slot);
 void mp_ends_sweep(struct mp_channel *channel);
 /* How long the channel may sleep until the next is due; -1: as long as it likes. */
 int64_t mp_ends_timeout_ns(const struct mp_channel *channel);
-bool mp_ends_due(const struct mp_channel *channel);
 /* Cancels the poll, if there is one. false: the queue has no room. */
 bool mp_ends_cancel(struct mp_channel *channel, struct mp_slot *slot);
 /* Cancels the leased read so that it is armed again. false: the queue has no room. */

@@ -249,14 +249,15 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		int64_t sleep_ns = hungry ? 0 : !owed ? timeout_ns : round ? OWED_RETRY_NS : 0;
 		int64_t ends_ns = mp_ends_timeout_ns(channel);
 		bool shortened = ends_ns >= 0 && (sleep_ns < 0 || ends_ns < sleep_ns);
+		int64_t until_ns = shortened ? mp_os_now_ns() + ends_ns : 0;
 		int32_t result = enter(channel, shortened ? ends_ns : sleep_ns);
 		bool woken = awake_again(channel);
 		/* A kernel that took requests hides the signal that ended its wait behind their number. */
 		bool waited = result >= 0 && !owed && !hungry && !mp_ring_pending(&channel->ring);
 
-		/* Not the caller's time was over but that until the next poll for an end (ends.c). A signal that the
-		 * kernel hid comes before that. */
-		shortened = shortened && mp_ends_due(channel);
+		/* Not the caller's time was over but that until the next poll for an end (ends.c); earlier it was a
+		 * signal, hidden as below. */
+		shortened = shortened && (result == -ETIME || mp_os_now_ns() >= until_ns);
 		if (result < 0 && result != -ETIME && result != -EINTR && !refused(result))
 			return result;
 		count = reap(channel, events, capacity, &seen);

@@ -86,12 +86,6 @@ int64_t mp_ends_timeout_ns(const struct mp_channel *channel)
 	return left_ns > END_POLL_RETRY_NS ? left_ns : END_POLL_RETRY_NS;
 }
 
-bool mp_ends_due(const struct mp_channel *channel)
-{
-	return channel->ends_head != MP_NO_SLOT &&
-	       channel->handles.slots[channel->ends_head].end_poll_at_ns <= mp_os_coarse_ns() + END_POLL_TOGETHER_NS;
-}
-
 static bool cancel(struct mp_channel *channel, struct mp_slot *slot, uint32_t op)
 {
 	struct io_uring_sqe *request =

@@ -58,7 +58,9 @@ int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_chan
 	if ((slot->flags & MP_SLOT_FIXED) && !target->files_registered)
 		return -ENOTSUP;
 	/* The poll for its end is ours, and is cancelled with the handle. */
-	if (slot->in_flight > (slot->flags & MP_SLOT_POLLING_END ? 1u : 0u) || slot->owed || slot->read_state != MP_READ_IDLE || slot->writing)
+	if (slot->in_flight > (slot->flags & MP_SLOT_POLLING_END ? 1u : 0u))
+		return -EBUSY;
+	if (slot->owed || slot->read_state != MP_READ_IDLE || slot->writing)
 		return -EBUSY;
 	mp_channel_enter(channel);
 	entry = post(target, slot, cookie);
