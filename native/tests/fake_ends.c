@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "fake_kernel_rig.h"
+#include "os.h"
 
 #define SECOND_NS 1000000000
 
@@ -167,10 +168,12 @@ static void transfer_with_the_poll_in_flight_goes_on(void)
 	struct mp_channel *target;
 	struct rig_link link;
 	struct mp_event event;
+	int32_t fd;
 
 	begin();
 	CHECK_EQUAL(0, mp_create(&config, &target));
 	link = pair(false);
+	fd = mp_peek_fd(rig.channel, link.handle);
 	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
 	pause(&link);
 	fake_pass(SECOND_NS);
@@ -190,6 +193,7 @@ static void transfer_with_the_poll_in_flight_goes_on(void)
 	CHECK_EQUAL(0, event.result);
 	CHECK_EQUAL(0, event.flags);
 	mp_destroy(target);
+	mp_os_close(fd); /* the caller's, also after the transfer */
 	fake_peer_close((uint32_t)link.peer);
 	end();
 }
