@@ -45,6 +45,21 @@ public abstract class MemoryContract(TransportKind kind)
     }
 
     [Theory]
+    [InlineData(1)]
+    [InlineData(10_000)]
+    public async Task Blocks_OfAnOpenConnectionThatHasSentEverything_AreAllReturned(int bytes)
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind, settings => settings.TrackMemory = true);
+        ConnectedPair pair = await harness.ConnectAsync();
+        await pair.Client.SendAllAsync(new byte[bytes]);
+        await pair.Server.Transport.Input.ReadExactlyAsync(bytes);
+        await pair.Server.Transport.Output.WriteAsync(new byte[bytes]).InTime();
+        await pair.Client.ReceiveExactlyAsync(bytes);
+        Assert.True(harness.Memory.Rented > 0, "the transport never used the pool factory of its services");
+        await Eventually.True(() => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks out");
+    }
+
+    [Theory]
     [InlineData(512)]
     [InlineData(4095)]
     [InlineData(16_384)]
