@@ -103,7 +103,7 @@ internal sealed partial class CoalescingPipeWriter
 
         if (resume)
         {
-            _connection.Channel.Resume(_continuation);
+            _channel.Resume(_continuation);
         }
     }
 
@@ -128,7 +128,7 @@ internal sealed partial class CoalescingPipeWriter
 
         if (resume)
         {
-            _connection.Channel.Resume(_continuation);
+            _channel.Resume(_continuation);
         }
     }
 

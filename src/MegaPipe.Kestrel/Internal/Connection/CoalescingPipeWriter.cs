@@ -19,7 +19,8 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     private const int LargeAfterBytes = 4 * BlockBytes;
 
     private readonly Lock _sync = new();
-    private readonly MegaPipeConnection _connection;
+    private readonly IPipeOwner _connection;
+    private readonly TransportChannel _channel;
     private readonly FlushContinuation _continuation;
     private readonly long _pauseAt;
     private readonly long _resumeBelow;
@@ -44,9 +45,10 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     private CancellationTokenRegistration _registration;
 
     public CoalescingPipeWriter(
-        MegaPipeConnection connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt)
+        IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt)
     {
         _connection = connection;
+        _channel = connection.Channel;
         _continuation = new FlushContinuation(this, cost, scheduling);
         _pauseAt = pauseAt;
         _resumeBelow = Math.Max(1, pauseAt / 2);

@@ -12,7 +12,6 @@ internal sealed partial class LeasePipeReader
     /// </summary>
     public long Append(ReceiveSegment lease)
     {
-        TransportChannel channel = _connection.Channel;
         bool resume;
         bool copied = false;
         long unread;
@@ -27,7 +26,7 @@ internal sealed partial class LeasePipeReader
             else
             {
                 // Scarce leases go back at once, unless the application waits for just these bytes.
-                if (channel.LeasesScarce && !(_waiting && _received + lease.Length - _consumed >= _minimumBytes))
+                if (_channel.LeasesScarce && !(_waiting && _received + lease.Length - _consumed >= _minimumBytes))
                 {
                     AppendCopy(lease.Memory.Span);
                     copied = true;
@@ -48,12 +47,12 @@ internal sealed partial class LeasePipeReader
 
         if (copied)
         {
-            channel.ReturnLeaseNow(lease);
+            _channel.ReturnLeaseNow(lease);
         }
 
         if (resume)
         {
-            channel.Resume(_continuation);
+            _channel.Resume(_continuation);
         }
 
         return unread;
@@ -78,12 +77,12 @@ internal sealed partial class LeasePipeReader
 
         if (resume)
         {
-            _connection.Channel.Resume(_continuation);
+            _channel.Resume(_continuation);
         }
     }
 
     /// <summary>The carrier: a read that had its result at once, but is to complete here.</summary>
-    public void ResumeHere() => _connection.Channel.Resume(_continuation);
+    public void ResumeHere() => _channel.Resume(_continuation);
 
     private void Link(ReceiveSegment segment)
     {

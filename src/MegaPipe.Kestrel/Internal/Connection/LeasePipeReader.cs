@@ -12,7 +12,8 @@ namespace MegaPipe.Kestrel.Internal;
 internal sealed partial class LeasePipeReader : PipeReader
 {
     private readonly Lock _sync = new();
-    private readonly MegaPipeConnection _connection;
+    private readonly IPipeOwner _connection;
+    private readonly TransportChannel _channel;
     private readonly ReadContinuation _continuation;
 
     // The data, oldest first. Positions are counted from the connection's start.
@@ -35,9 +36,10 @@ internal sealed partial class LeasePipeReader : PipeReader
     private CancellationToken _waitToken;
     private CancellationTokenRegistration _registration;
 
-    public LeasePipeReader(MegaPipeConnection connection, ContinuationCost cost, ChannelScheduling scheduling)
+    public LeasePipeReader(IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling)
     {
         _connection = connection;
+        _channel = connection.Channel;
         _continuation = new ReadContinuation(this, cost, scheduling);
     }
 
@@ -83,8 +85,8 @@ internal sealed partial class LeasePipeReader : PipeReader
             {
                 // Kestrel starts each connection on the thread pool. Letting its first read complete on the channel
                 // brings the connection's whole life there.
-                if (_onChannel || !_connection.Channel.Scheduling.OnCarrier || _reading ||
-                    _connection.Channel.IsCarriedByThisThread)
+                if (_onChannel || !_channel.Scheduling.OnCarrier || _reading ||
+                    _channel.IsCarriedByThisThread)
                 {
                     return new ValueTask<ReadResult>(TakeResult());
                 }
@@ -170,7 +172,7 @@ internal sealed partial class LeasePipeReader : PipeReader
             _examined = examinedTo;
             returned = Consume(consumedSegment, consumedTo, out returnedEnd);
             resume = _connection.ShouldResumeReading(_received - _examined);
-            if (_head is not null && _connection.Channel.LeasesScarce)
+            if (_head is not null && _channel.LeasesScarce)
             {
                 // Cut apart first: what was consumed and what is copied are two lists from here on.
                 Detach(returned, returnedEnd);
