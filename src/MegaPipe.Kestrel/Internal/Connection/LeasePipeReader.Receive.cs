@@ -201,10 +201,10 @@ internal sealed partial class LeasePipeReader
                 _waitToken = default;
                 _waiting = false;
                 _resumed = false;
-                ThrowIfCompleted();
                 if (!HasResult)
                 {
                     _minimumBytes = 0;
+                    _state = ReadState.Tentative;
                     token.ThrowIfCancellationRequested();
                 }
 

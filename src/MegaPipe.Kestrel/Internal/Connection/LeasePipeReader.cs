@@ -4,6 +4,7 @@
 // Two sides: the carrier appends (LeasePipeReader.Receive.cs), the application reads. One uncontended lock between
 // them; never held while user code runs or the ring is entered.
 using System.Buffers;
+using System.Diagnostics.CodeAnalysis;
 using System.IO.Pipelines;
 using System.Runtime.ExceptionServices;
 
@@ -11,6 +12,19 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class LeasePipeReader : PipeReader
 {
+    /// <summary>What the application may call next; the standard pipe's rules.</summary>
+    private enum ReadState
+    {
+        /// <summary>A read, not AdvanceTo.</summary>
+        None,
+
+        /// <summary>A result without promise (canceled, or none): both another read and AdvanceTo.</summary>
+        Tentative,
+
+        /// <summary>A result is out: only AdvanceTo.</summary>
+        Reading,
+    }
+
     private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
     private readonly TransportChannel _channel;
@@ -24,7 +38,7 @@ internal sealed partial class LeasePipeReader : PipeReader
     private long _consumed;
     private long _examined;
 
-    private bool _reading;       // a result is out: AdvanceTo has to come
+    private ReadState _state;
     private bool _waiting;       // ReadAsync is pending
     private bool _resumed;       // the pending read's continuation is on its way
     private bool _canceled;
@@ -70,22 +84,22 @@ internal sealed partial class LeasePipeReader : PipeReader
         lock (_sync)
         {
             ThrowIfCompleted();
-            if (_waiting)
-            {
-                throw new InvalidOperationException("Reading is already in progress.");
-            }
-
             if (cancellationToken.IsCancellationRequested)
             {
                 return ValueTask.FromCanceled<ReadResult>(cancellationToken);
             }
 
+            if (_waiting)
+            {
+                ThrowAlreadyReading();
+            }
+
             _minimumBytes = minimumBytes;
-            if (HasResult)
+            if (HasResult || _state == ReadState.Reading)
             {
                 // Kestrel starts each connection on the thread pool. Letting its first read complete on the channel
                 // brings the connection's whole life there.
-                if (_onChannel || !_channel.Scheduling.OnCarrier || _reading ||
+                if (_onChannel || !_channel.Scheduling.OnCarrier || _state == ReadState.Reading ||
                     _channel.IsCarriedByThisThread)
                 {
                     return new ValueTask<ReadResult>(TakeResult());
@@ -125,11 +139,12 @@ internal sealed partial class LeasePipeReader : PipeReader
             ThrowIfCompleted();
             if (_waiting)
             {
-                throw new InvalidOperationException("Reading is already in progress.");
+                ThrowAlreadyReading();
             }
 
             if (!HasResult)
             {
+                _state = ReadState.Tentative;
                 result = default;
                 return false;
             }
@@ -150,7 +165,7 @@ internal sealed partial class LeasePipeReader : PipeReader
         lock (_sync)
         {
             ThrowIfCompleted();
-            if (!_reading)
+            if (_state == ReadState.None)
             {
                 throw new InvalidOperationException("No reading operation to complete.");
             }
@@ -161,14 +176,15 @@ internal sealed partial class LeasePipeReader : PipeReader
                 : consumedSegment.RunningIndex + consumed.GetInteger();
             long examinedTo = examined.GetObject() is ReceiveSegment examinedSegment
                 ? examinedSegment.RunningIndex + examined.GetInteger()
-                : consumedTo;
-            if (examinedTo < consumedTo || consumedTo < _consumed || consumedTo > _received || examinedTo > _received)
+                : _examined;
+            if ((examinedTo < consumedTo && examined.GetObject() is not null) || consumedTo < _consumed ||
+                consumedTo > _received || examinedTo > _received)
             {
                 throw new InvalidOperationException(
                     "The examined position must be greater than or equal to the consumed position.");
             }
 
-            _reading = false;
+            _state = ReadState.None;
             _examined = examinedTo;
             returned = Consume(consumedSegment, consumedTo, out returnedEnd);
             resume = _connection.ShouldResumeReading(_received - _examined);
@@ -217,7 +233,7 @@ internal sealed partial class LeasePipeReader : PipeReader
             }
 
             _completed = true;
-            _reading = false;
+            _state = ReadState.None;
             returned = _head;
             _head = _tail = null;
             _consumed = _examined = _received;
@@ -234,16 +250,16 @@ internal sealed partial class LeasePipeReader : PipeReader
 
     private ReadResult TakeResult()
     {
-        if (_reading)
-        {
-            throw new InvalidOperationException("Reading is already in progress.");
-        }
-
         _minimumBytes = 0;
         _error?.Throw();
         bool canceled = _canceled;
         _canceled = false;
-        _reading = true;
+        if (_state == ReadState.Reading)
+        {
+            ThrowAlreadyReading();
+        }
+
+        _state = canceled ? ReadState.Tentative : ReadState.Reading;
         ReadOnlySequence<byte> data = _head is null
             ? default
             : new ReadOnlySequence<byte>(_head, _headOffset, _tail!, _tail!.Length);
@@ -306,6 +322,10 @@ internal sealed partial class LeasePipeReader : PipeReader
             segment = next;
         }
     }
+
+    [DoesNotReturn]
+    private static void ThrowAlreadyReading() =>
+        throw new InvalidOperationException("Reading is already in progress.");
 
     private void ThrowIfCompleted()
     {
