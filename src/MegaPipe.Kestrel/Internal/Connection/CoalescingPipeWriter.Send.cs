@@ -97,7 +97,8 @@ internal sealed partial class CoalescingPipeWriter
             }
 
             ReleaseIdleTail();
-            resume = _waiting && !_resumed && _unsent < _resumeBelow;
+            _paused &= _unsent >= _resumeBelow;
+            resume = _waiting && !_resumed && !_paused;
             _resumed |= resume;
         }
 
@@ -220,7 +221,7 @@ internal sealed partial class CoalescingPipeWriter
             _waitToken = default;
             _waiting = false;
             _resumed = false;
-            done = _canceled || _closed || _unsent < _pauseAt;
+            done = _canceled || _closed || !_paused;
             result = new FlushResult(_canceled, _closed);
             _canceled = false;
         }

@@ -38,6 +38,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     private bool _writing;
     private bool _waiting;
     private bool _resumed;
+    private bool _paused;         // unsent bytes have reached _pauseAt, and not yet fallen below _resumeBelow
     private bool _canceled;
     private bool _completed;      // by the application
     private bool _closed;         // the carrier sends no more
@@ -78,7 +79,8 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
             throw new ArgumentOutOfRangeException(nameof(bytes));
         }
 
-        if (bytes == 0)
+        // Nobody takes what is written any more: writers that do not flush must not pile up memory.
+        if (bytes == 0 || Volatile.Read(ref _closed))
         {
             return;
         }
@@ -90,6 +92,25 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
         tail!.Filled += bytes;
         _unflushed += bytes;
+    }
+
+    /// <summary>Writes and flushes, or does neither.</summary>
+    public override ValueTask<FlushResult> WriteAsync(
+        ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
+    {
+        ThrowIfCompleted();
+        if (Volatile.Read(ref _closed))
+        {
+            return new ValueTask<FlushResult>(new FlushResult(isCanceled: false, isCompleted: true));
+        }
+
+        if (cancellationToken.IsCancellationRequested)
+        {
+            return ValueTask.FromCanceled<FlushResult>(cancellationToken);
+        }
+
+        this.Write(source.Span);
+        return FlushAsync(cancellationToken);
     }
 
     public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
@@ -109,7 +130,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
             }
 
             send = Commit();
-            if (_canceled || _closed || _unsent < _pauseAt || _completed)
+            if (_canceled || _closed || !_paused)
             {
                 result = new FlushResult(_canceled, _closed);
                 _canceled = false;
@@ -180,11 +201,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     /// </summary>
     private SendSegment PrepareTail(int sizeHint)
     {
-        if (_completed)
-        {
-            throw new InvalidOperationException("Writing is not allowed after writer was completed.");
-        }
-
+        ThrowIfCompleted();
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
         int needed = Math.Max(1, sizeHint);
         SendSegment? tail = _tail;
@@ -227,6 +244,14 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         }
     }
 
+    private void ThrowIfCompleted()
+    {
+        if (_completed)
+        {
+            throw new InvalidOperationException("Writing is not allowed after writer was completed.");
+        }
+    }
+
     /// <summary>Hands what was written to the carrier. true when there is something to send.</summary>
     private bool Commit()
     {
@@ -245,6 +270,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
             return false;
         }
 
+        _paused |= _unsent < _pauseAt && _unsent + bytes >= _pauseAt;
         _unsent += bytes;
         _flushedIn = _tail;
         _flushedTo = _tail!.Filled;

@@ -310,7 +310,12 @@ internal sealed class ReaderRun
             expected = Outcome.Of(() => Reference.AdvanceTo(default));
             actual = Outcome.Of(() => _subject.AdvanceTo(default));
             Equal(expected, actual, "AdvanceTo(default)");
-            _result = null;
+            if (expected == "done")
+            {
+                _result = null;
+                _reading = false;
+            }
+
             return;
         }
 
@@ -325,6 +330,15 @@ internal sealed class ReaderRun
         if (step.Call == ReaderCall.AdvanceOne)
         {
             examined = consumed;
+        }
+
+        if (_pending is not null && _consumed + examined < _examined)
+        {
+            return; // beside a read, "examined" taken back: see StartReference
+        }
+
+        if (step.Call == ReaderCall.AdvanceOne)
+        {
             expected = Outcome.Of(() => Reference.AdvanceTo(reference.GetPosition(consumed)));
             actual = Outcome.Of(() => _subject.AdvanceTo(subject.GetPosition(consumed)));
         }
