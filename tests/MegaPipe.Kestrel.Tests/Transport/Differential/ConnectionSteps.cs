@@ -34,7 +34,6 @@ internal enum ConnectionStepKind
     /// <summary>The peer takes what the application has written.</summary>
     Drain,
 
-    CancelPendingFlush,
     PeerFin,
     PeerRst,
     Abort,
@@ -57,7 +56,6 @@ internal sealed record ConnectionStep(ConnectionStepKind Kind, int Size, int Par
             (8, Gen.Const(ConnectionStepKind.Write)),
             (2, Gen.Const(ConnectionStepKind.BeginWrite)),
             (2, Gen.Const(ConnectionStepKind.Drain)),
-            (1, Gen.Const(ConnectionStepKind.CancelPendingFlush)),
             (2, Gen.Const(ConnectionStepKind.PeerFin)),
             (1, Gen.Const(ConnectionStepKind.PeerRst)),
             (1, Gen.Const(ConnectionStepKind.Abort)),
@@ -132,10 +130,6 @@ internal sealed class ConnectionRun(ConnectionContext server, Socket peer)
                 break;
             case ConnectionStepKind.Drain:
                 await Drain();
-                break;
-            case ConnectionStepKind.CancelPendingFlush when _flush is { IsCompleted: false }:
-                _output.CancelPendingFlush();
-                await EndFlush("", compare: false); // whether it waited is the kernel's to say
                 break;
             case ConnectionStepKind.PeerFin when _peerSends && _peerTakes:
                 _peerSends = false;
