@@ -21,7 +21,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
     private readonly TransportChannel _channel;
-    private readonly FlushContinuation _continuation;
+    private readonly PendingFlush _pending;
     private readonly long _pauseAt;
     private readonly long _resumeBelow;
 
@@ -36,21 +36,17 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
     // Set from GetMemory to the next flush: the carrier leaves the tail alone, so no lock is needed in between.
     private bool _writing;
-    private bool _waiting;
-    private bool _resumed;
     private bool _paused;         // unsent bytes have reached _pauseAt, and not yet fallen below _resumeBelow
     private bool _canceled;
     private bool _completed;      // by the application
     private bool _closed;         // the carrier sends no more
-    private CancellationToken _waitToken;
-    private CancellationTokenRegistration _registration;
 
     public CoalescingPipeWriter(
         IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt)
     {
         _connection = connection;
         _channel = connection.Channel;
-        _continuation = new FlushContinuation(this, cost, scheduling);
+        _pending = new PendingFlush(this, cost, scheduling);
         _pauseAt = pauseAt;
         _resumeBelow = Math.Max(1, pauseAt / 2);
     }
@@ -124,7 +120,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         FlushResult result = default;
         lock (_sync)
         {
-            if (_waiting)
+            if (_pending.IsPending)
             {
                 throw new InvalidOperationException("Concurrent reads or writes are not supported.");
             }
@@ -138,44 +134,31 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
             else
             {
                 wait = true;
-                _continuation.Prepare();
-                _waiting = true;
-                _waitToken = cancellationToken;
+                _pending.Begin(cancellationToken);
             }
         }
 
         if (send)
         {
-            _continuation.Cost.OnFlush();
+            _pending.Cost.OnFlush();
             _connection.Ask(ConnectionAsks.Send);
         }
 
-        if (!wait)
-        {
-            return new ValueTask<FlushResult>(result);
-        }
-
-        if (cancellationToken.CanBeCanceled)
-        {
-            Register(cancellationToken);
-        }
-
-        return new ValueTask<FlushResult>(_continuation, _continuation.Version);
+        return wait ? _pending.Await() : new ValueTask<FlushResult>(result);
     }
 
     public override void CancelPendingFlush()
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             _canceled = true;
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            release = _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
+            _pending.RunOnPool();
         }
     }
 

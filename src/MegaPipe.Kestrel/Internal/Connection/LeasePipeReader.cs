@@ -28,7 +28,7 @@ internal sealed partial class LeasePipeReader : PipeReader
     private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
     private readonly TransportChannel _channel;
-    private readonly ReadContinuation _continuation;
+    private readonly PendingRead _pending;
 
     // The data, oldest first. Positions are counted from the connection's start.
     private ReceiveSegment? _head;
@@ -39,22 +39,18 @@ internal sealed partial class LeasePipeReader : PipeReader
     private long _examined;
 
     private ReadState _state;
-    private bool _waiting;       // ReadAsync is pending
-    private bool _resumed;       // the pending read's continuation is on its way
     private bool _canceled;
     private bool _completed;     // by the application
     private bool _ended;         // no more data will come
     private bool _onChannel;     // a read of this connection has completed on its channel
     private ExceptionDispatchInfo? _error;
     private int _minimumBytes;   // of the pending ReadAtLeastAsync
-    private CancellationToken _waitToken;
-    private CancellationTokenRegistration _registration;
 
     public LeasePipeReader(IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling)
     {
         _connection = connection;
         _channel = connection.Channel;
-        _continuation = new ReadContinuation(this, cost, scheduling);
+        _pending = new PendingRead(this, cost, scheduling);
     }
 
     /// <summary>
@@ -89,7 +85,7 @@ internal sealed partial class LeasePipeReader : PipeReader
                 return ValueTask.FromCanceled<ReadResult>(cancellationToken);
             }
 
-            if (_waiting)
+            if (_pending.IsPending)
             {
                 ThrowAlreadyReading();
             }
@@ -109,10 +105,11 @@ internal sealed partial class LeasePipeReader : PipeReader
             }
 
             _onChannel = true;
-            _continuation.Prepare();
-            _waiting = true;
-            _resumed = onChannel;
-            _waitToken = cancellationToken;
+            _pending.Begin(cancellationToken);
+            if (onChannel)
+            {
+                _pending.TryRelease();
+            }
         }
 
         if (minimumBytes > 0 && _connection.ShouldResumeReading(0))
@@ -124,12 +121,8 @@ internal sealed partial class LeasePipeReader : PipeReader
         {
             _connection.Ask(ConnectionAsks.ResumeRead);
         }
-        else if (cancellationToken.CanBeCanceled)
-        {
-            Register(cancellationToken);
-        }
 
-        return new ValueTask<ReadResult>(_continuation, _continuation.Version);
+        return _pending.Await();
     }
 
     public override bool TryRead(out ReadResult result)
@@ -137,7 +130,7 @@ internal sealed partial class LeasePipeReader : PipeReader
         lock (_sync)
         {
             ThrowIfCompleted();
-            if (_waiting)
+            if (_pending.IsPending)
             {
                 ThrowAlreadyReading();
             }
@@ -207,17 +200,16 @@ internal sealed partial class LeasePipeReader : PipeReader
 
     public override void CancelPendingRead()
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             _canceled = true;
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            release = _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
+            _pending.RunOnPool();
         }
     }
 
