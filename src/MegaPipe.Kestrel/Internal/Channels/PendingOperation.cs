@@ -1,5 +1,5 @@
-// The protocol "somebody awaits, somebody else completes, a token or a cancel may come in between", once for all: a read,
-// a flush and an accept are pending operations.
+// The protocol "somebody awaits, somebody else completes, a token or a cancel may come in between", once for all: a
+// read, a flush and an accept are pending operations.
 using System.Diagnostics;
 using System.Threading.Tasks.Sources;
 

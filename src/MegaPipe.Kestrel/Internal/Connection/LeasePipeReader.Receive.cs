@@ -25,7 +25,8 @@ internal sealed partial class LeasePipeReader
             else
             {
                 // Scarce leases go back at once, unless the application waits for just these bytes.
-                if (_channel.LeasesScarce && !(_pending.IsPending && _received + lease.Length - _consumed >= _minimumBytes))
+                bool awaited = _pending.IsPending && _received + lease.Length - _consumed >= _minimumBytes;
+                if (_channel.LeasesScarce && !awaited)
                 {
                     AppendCopy(lease.Memory.Span);
                     copied = true;

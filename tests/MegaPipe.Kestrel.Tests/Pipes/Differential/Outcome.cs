@@ -58,7 +58,8 @@ internal static class Outcome
     {
         try
         {
-            return describe(finished.InTime("a call that completed at the reference", s_limit).GetAwaiter().GetResult());
+            Task<TResult> inTime = finished.InTime("a call that completed at the reference", s_limit);
+            return describe(inTime.GetAwaiter().GetResult());
         }
         catch (Exception e) when (e is not Xunit.Sdk.XunitException)
         {

@@ -34,7 +34,8 @@ internal enum TokenKind
 }
 
 /// <summary>A call with its arguments; what they mean depends on the call.</summary>
-internal sealed record ReaderStep(ReaderCall Call, int Size, int Consumed, int Examined, TokenKind Token, bool Elsewhere)
+internal sealed record ReaderStep(
+    ReaderCall Call, int Size, int Consumed, int Examined, TokenKind Token, bool Elsewhere)
 {
     public static Gen<ReaderStep[]> Sequences { get; } = Gen.Select(
         Gen.Frequency(

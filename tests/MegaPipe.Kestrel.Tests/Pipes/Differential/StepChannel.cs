@@ -22,7 +22,8 @@ internal sealed class StepChannel : IDisposable
     {
         BufferBytes = (int)bufferBytes;
         Scheduling = new ChannelScheduling(new MegaPipeTransportOptions { Scheduling = scheduling }, channels: 1);
-        _native = Channel.Create(new ChannelConfig { MaxHandles = 4, BufferCount = buffers, BufferBytes = bufferBytes });
+        _native = Channel.Create(
+            new ChannelConfig { MaxHandles = 4, BufferCount = buffers, BufferBytes = bufferBytes });
         Carried = new TransportChannel(0, _native, Scheduling, new MegaPipeTransportOptions(), cpu: -1);
         // A Unix socket: the kernel delivers what one send gave as one piece.
         using Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);

@@ -42,9 +42,9 @@ public sealed class ConnectionDifferentialTests(ITestOutputHelper output)
                     allowed.Add(stock.Live(steps));
                 }
 
+                string line = Environment.NewLine;
                 Assert.True(allowed.Contains(actual),
-                    $"{kind}:{Environment.NewLine}{actual}{Environment.NewLine}" +
-                    $"stock:{Environment.NewLine}{string.Join(Environment.NewLine + "or" + Environment.NewLine, allowed)}");
+                    $"{kind}:{line}{actual}{line}stock:{line}{string.Join($"{line}or{line}", allowed)}");
             },
             output.WriteLine, iter: Iterations, threads: 1,
             print: steps => string.Join(Environment.NewLine, steps.Select(step => step.ToString()))));

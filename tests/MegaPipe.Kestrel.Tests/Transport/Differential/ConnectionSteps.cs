@@ -429,11 +429,13 @@ internal sealed class ConnectionRun(ConnectionContext server, Socket peer)
 
     private static string Hash(byte[] bytes) => Convert.ToHexString(SHA256.HashData(bytes).AsSpan(0, 4));
 
+    /// <summary>The one text that names its transport.</summary>
+    private static string WithoutName(string reason) =>
+        reason.Replace("MegaPipe transport", "Socket transport", StringComparison.Ordinal);
+
     private static string Describe(Exception e) => e switch
     {
-        // The one text that names its transport.
-        ConnectionAbortedException =>
-            $"{nameof(ConnectionAbortedException)} {e.Message.Replace("MegaPipe transport", "Socket transport", StringComparison.Ordinal)}",
+        ConnectionAbortedException => $"{nameof(ConnectionAbortedException)} {WithoutName(e.Message)}",
         SocketException socket => $"{nameof(SocketException)} {socket.SocketErrorCode}",
         _ => e.GetType().Name,
     };
