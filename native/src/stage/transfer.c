@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "../channel.h"
 #include "../os.h"
@@ -123,10 +124,20 @@ static bool refuse(struct mp_channel *channel, const struct mp_arrival *arrival)
 			mp_os_close(arrival->fd);
 		return true;
 	}
+	if (channel->releases_late) {
+		/* As in close.c, but there is no slot to wait with: the close is chained to it, whatever its result. */
+		request = mp_batch_own(channel, mp_token(MP_TOKEN_NONE, 0, 0), IORING_OP_SHUTDOWN);
+		if (!request)
+			return false;
+		request->fd = arrival->fd;
+		request->flags = IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK;
+		request->len = SHUT_RDWR;
+	}
 	request = mp_batch_own(channel, mp_token(MP_TOKEN_NONE, 0, 0), IORING_OP_CLOSE);
 	if (!request)
 		return false;
 	request->file_index = (uint32_t)arrival->fd + 1;
+	channel->closed_late += channel->releases_late;
 	return true;
 }
 

@@ -186,4 +186,52 @@ public abstract class PipeCancellationContract(PipeKind kind)
         Assert.Equal(0, pipe.Writer.UnflushedBytes);
         Assert.Equal("ab"u8.ToArray(), await pipe.DrainAsync(2));
     }
+
+    [Fact]
+    public async Task CancelPendingRead_NotAdvancedAfterIt_TheNextReadsAreAllowed()
+    {
+        await using PipeUnderTest pipe = await PipeUnderTest.CreateAsync(kind);
+        Task<ReadResult> pending = pipe.Reader.ReadAsync().AsTask();
+        pipe.Reader.CancelPendingRead();
+        Assert.True((await pending.InTime()).IsCanceled);
+        pipe.Reader.CancelPendingRead();
+        Assert.True((await pipe.Reader.ReadAsync().InTime()).IsCanceled);
+        pipe.Reader.CancelPendingRead();
+        Assert.True(pipe.Reader.TryRead(out ReadResult canceled));
+        Assert.True(canceled.IsCanceled);
+        ValueTask<ReadResult> next = pipe.Reader.ReadAsync();
+        Assert.False(next.IsCompleted);
+        await pipe.FeedAsync("x");
+        ReadResult result = await next.InTime();
+        Assert.Equal("x"u8.ToArray(), result.Buffer.ToArray());
+        pipe.Reader.AdvanceTo(result.Buffer.End);
+        Assert.Throws<InvalidOperationException>(() => pipe.Reader.AdvanceTo(default));
+    }
+
+    [Fact]
+    public async Task ReadToken_CanceledWhilePending_AdvanceToIsAllowed()
+    {
+        await using PipeUnderTest pipe = await PipeUnderTest.CreateAsync(kind);
+        using CancellationTokenSource source = new();
+        Task<ReadResult> read = pipe.Reader.ReadAsync(source.Token).AsTask();
+        source.Cancel();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => read.InTime("canceled read"));
+        pipe.Reader.AdvanceTo(default);
+        await pipe.FeedAsync("x");
+        Assert.Equal("x"u8.ToArray(), await pipe.Reader.ReadExactlyAsync(1));
+    }
+
+    [Fact]
+    public async Task WriteToken_CanceledBefore_ThrowsAndNothingIsWritten()
+    {
+        await using PipeUnderTest pipe = await PipeUnderTest.CreateAsync(kind);
+        pipe.Writer.Write("a"u8);
+        OperationCanceledException e = await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => pipe.Writer.WriteAsync("lost"u8.ToArray(), new CancellationToken(canceled: true)).InTime());
+        Assert.True(e.CancellationToken.IsCancellationRequested);
+        Assert.Equal(1, pipe.Writer.UnflushedBytes);
+        await pipe.Writer.WriteAsync("b"u8.ToArray()).InTime();
+        await pipe.Writer.CompleteAsync();
+        Assert.Equal("ab"u8.ToArray(), await pipe.DrainToEndAsync());
+    }
 }

@@ -36,6 +36,31 @@ public abstract class BackPressureContract(TransportKind kind)
     }
 
     [Fact]
+    public async Task Read_OneByteLessThanTheLimitAndThenThatByte_PausesAtTheLimit()
+    {
+        const int Limit = 1_000;
+        await using TransportHarness harness = TransportHarness.Create(kind, settings =>
+            settings.MaxReadBufferSize = Limit);
+        ConnectedPair pair = await harness.ConnectAsync();
+        PipeReader input = pair.Server.Transport.Input;
+        await pair.Client.SendAllAsync(new byte[Limit - 1]);
+        await Eventually.True(() =>
+        {
+            bool all = false;
+            if (input.TryRead(out ReadResult result))
+            {
+                all = result.Buffer.Length == Limit - 1;
+                input.AdvanceTo(result.Buffer.Start);
+            }
+
+            return all;
+        });
+        Assert.Equal(0, harness.Logs.Count(LogCapture.ConnectionPause));
+        await pair.Client.SendAllAsync(new byte[1]);
+        await harness.Logs.Reached(LogCapture.ConnectionPause);
+    }
+
+    [Fact]
     public async Task Read_PausedThenRead_EveryByteArrivesInOrder()
     {
         const int Total = 8 * 1024 * 1024;

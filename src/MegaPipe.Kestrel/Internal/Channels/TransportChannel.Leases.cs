@@ -58,7 +58,8 @@ internal sealed partial class TransportChannel
         }
     }
 
-    private void ReturnLeases()
+    /// <summary>The carrier: gives the kernel what readers have given back.</summary>
+    internal void ReturnLeases()
     {
         if (Volatile.Read(ref _returnedLeases) is null)
         {

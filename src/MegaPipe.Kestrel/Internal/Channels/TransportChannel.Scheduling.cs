@@ -167,7 +167,7 @@ internal sealed partial class TransportChannel
     }
 
     /// <summary>Runs the turn's continuations. false when the channel was taken away meanwhile.</summary>
-    private bool RunReady(long epoch)
+    internal bool RunReady(long epoch)
     {
         if (_readyNext == _readyEnd)
         {

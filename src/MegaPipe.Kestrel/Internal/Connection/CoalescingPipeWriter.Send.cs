@@ -1,7 +1,6 @@
 // The writer's other side: the carrier takes everything flushed so far as one write, and frees it when it was sent.
 using System.Buffers;
 using System.IO.Pipelines;
-using System.Runtime.InteropServices;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal;
@@ -72,7 +71,7 @@ internal sealed partial class CoalescingPipeWriter
     /// <summary>The carrier: <paramref name="bytes"/> have been sent.</summary>
     public void Sent(int bytes)
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             _unsent -= bytes;
@@ -97,13 +96,13 @@ internal sealed partial class CoalescingPipeWriter
             }
 
             ReleaseIdleTail();
-            resume = _waiting && !_resumed && _unsent < _resumeBelow;
-            _resumed |= resume;
+            _paused &= _unsent >= _resumeBelow;
+            release = !_paused && _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            _connection.Channel.Resume(_continuation);
+            _channel.Resume(_pending);
         }
     }
 
@@ -112,7 +111,7 @@ internal sealed partial class CoalescingPipeWriter
     /// </summary>
     public void Close()
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             _closed = true;
@@ -122,13 +121,12 @@ internal sealed partial class CoalescingPipeWriter
                 FreeAll();
             }
 
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            release = _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            _connection.Channel.Resume(_continuation);
+            _channel.Resume(_pending);
         }
     }
 
@@ -174,71 +172,23 @@ internal sealed partial class CoalescingPipeWriter
         _spare ??= segment;
     }
 
-    private void Register(CancellationToken cancellationToken)
-    {
-        CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
-            static (state, token) => ((CoalescingPipeWriter)state!).OnTokenCanceled(token), this);
-        lock (_sync)
-        {
-            if (_waiting && _waitToken == cancellationToken)
-            {
-                _registration = registration;
-                return;
-            }
-        }
-
-        registration.Unregister();
-    }
-
-    private void OnTokenCanceled(CancellationToken token)
-    {
-        bool resume;
-        lock (_sync)
-        {
-            resume = _waiting && !_resumed && _waitToken == token;
-            _resumed |= resume;
-        }
-
-        if (resume)
-        {
-            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
-        }
-    }
-
     /// <summary>What the pending flush comes to, when its awaiter asks.</summary>
-    private FlushResult FinishFlush()
+    private FlushResult FinishFlush(CancellationToken token)
     {
-        CancellationTokenRegistration registration;
-        CancellationToken token;
-        FlushResult result;
-        bool done;
-        lock (_sync)
-        {
-            registration = _registration;
-            token = _waitToken;
-            _registration = default;
-            _waitToken = default;
-            _waiting = false;
-            _resumed = false;
-            done = _canceled || _closed || _unsent < _pauseAt;
-            result = new FlushResult(_canceled, _closed);
-            _canceled = false;
-        }
-
-        registration.Unregister();
-        if (!done)
+        if (_paused && !_canceled && !_closed)
         {
             token.ThrowIfCancellationRequested();
         }
 
+        FlushResult result = new(_canceled, _closed);
+        _canceled = false;
         return result;
     }
 
     /// <summary>The awaited flush.</summary>
-    private sealed class FlushContinuation(
-        CoalescingPipeWriter writer, ContinuationCost cost, ChannelScheduling scheduling)
-        : AwaitedContinuation<FlushResult>(cost, scheduling)
+    private sealed class PendingFlush(CoalescingPipeWriter writer, ContinuationCost cost, ChannelScheduling scheduling)
+        : PendingOperation<FlushResult>(writer._sync, cost, scheduling)
     {
-        protected override FlushResult Finish() => writer.FinishFlush();
+        protected override FlushResult Finish(CancellationToken token) => writer.FinishFlush(token);
     }
 }

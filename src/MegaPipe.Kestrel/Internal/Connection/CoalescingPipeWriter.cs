@@ -16,8 +16,9 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     private const int LargeAfterBytes = 4 * SendSegment.PoolBytes;
 
     private readonly Lock _sync = new();
-    private readonly MegaPipeConnection _connection;
-    private readonly FlushContinuation _continuation;
+    private readonly IPipeOwner _connection;
+    private readonly TransportChannel _channel;
+    private readonly PendingFlush _pending;
     private readonly long _pauseAt;
     private readonly long _resumeBelow;
 
@@ -32,19 +33,17 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
     // Set from GetMemory to the next flush: the carrier leaves the tail alone, so no lock is needed in between.
     private bool _writing;
-    private bool _waiting;
-    private bool _resumed;
+    private bool _paused;         // unsent bytes have reached _pauseAt, and not yet fallen below _resumeBelow
     private bool _canceled;
     private bool _completed;      // by the application
     private bool _closed;         // the carrier sends no more
-    private CancellationToken _waitToken;
-    private CancellationTokenRegistration _registration;
 
     public CoalescingPipeWriter(
-        MegaPipeConnection connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt)
+        IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt)
     {
         _connection = connection;
-        _continuation = new FlushContinuation(this, cost, scheduling);
+        _channel = connection.Channel;
+        _pending = new PendingFlush(this, cost, scheduling);
         _pauseAt = pauseAt;
         _resumeBelow = Math.Max(1, pauseAt / 2);
     }
@@ -73,7 +72,8 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
             throw new ArgumentOutOfRangeException(nameof(bytes));
         }
 
-        if (bytes == 0)
+        // Nobody takes what is written any more: writers that do not flush must not pile up memory.
+        if (bytes == 0 || Volatile.Read(ref _closed))
         {
             return;
         }
@@ -87,6 +87,25 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         _unflushed += bytes;
     }
 
+    /// <summary>Writes and flushes, or does neither.</summary>
+    public override ValueTask<FlushResult> WriteAsync(
+        ReadOnlyMemory<byte> source, CancellationToken cancellationToken = default)
+    {
+        ThrowIfCompleted();
+        if (Volatile.Read(ref _closed))
+        {
+            return new ValueTask<FlushResult>(new FlushResult(isCanceled: false, isCompleted: true));
+        }
+
+        if (cancellationToken.IsCancellationRequested)
+        {
+            return ValueTask.FromCanceled<FlushResult>(cancellationToken);
+        }
+
+        this.Write(source.Span);
+        return FlushAsync(cancellationToken);
+    }
+
     public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
     {
         if (cancellationToken.IsCancellationRequested)
@@ -98,13 +117,13 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         FlushResult result = default;
         lock (_sync)
         {
-            if (_waiting)
+            if (_pending.IsPending)
             {
                 throw new InvalidOperationException("Concurrent reads or writes are not supported.");
             }
 
             send = Commit();
-            if (_canceled || _closed || _unsent < _pauseAt || _completed)
+            if (_canceled || _closed || !_paused)
             {
                 result = new FlushResult(_canceled, _closed);
                 _canceled = false;
@@ -112,44 +131,31 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
             else
             {
                 wait = true;
-                _continuation.Prepare();
-                _waiting = true;
-                _waitToken = cancellationToken;
+                _pending.Begin(cancellationToken);
             }
         }
 
         if (send)
         {
-            _continuation.Cost.OnFlush();
+            _pending.Cost.OnFlush();
             _connection.Ask(ConnectionAsks.Send);
         }
 
-        if (!wait)
-        {
-            return new ValueTask<FlushResult>(result);
-        }
-
-        if (cancellationToken.CanBeCanceled)
-        {
-            Register(cancellationToken);
-        }
-
-        return new ValueTask<FlushResult>(_continuation, _continuation.Version);
+        return wait ? _pending.Await() : new ValueTask<FlushResult>(result);
     }
 
     public override void CancelPendingFlush()
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             _canceled = true;
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            release = _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
+            _pending.RunOnPool();
         }
     }
 
@@ -175,11 +181,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     /// </summary>
     private SendSegment PrepareTail(int sizeHint)
     {
-        if (_completed)
-        {
-            throw new InvalidOperationException("Writing is not allowed after writer was completed.");
-        }
-
+        ThrowIfCompleted();
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
         int needed = Math.Max(1, sizeHint);
         SendSegment? tail = _tail;
@@ -221,6 +223,14 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         }
     }
 
+    private void ThrowIfCompleted()
+    {
+        if (_completed)
+        {
+            throw new InvalidOperationException("Writing is not allowed after writer was completed.");
+        }
+    }
+
     /// <summary>Hands what was written to the carrier. true when there is something to send.</summary>
     private bool Commit()
     {
@@ -239,6 +249,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
             return false;
         }
 
+        _paused |= _unsent < _pauseAt && _unsent + bytes >= _pauseAt;
         _unsent += bytes;
         _flushedIn = _tail;
         _flushedTo = _tail!.Filled;

@@ -12,8 +12,7 @@ internal sealed partial class LeasePipeReader
     /// </summary>
     public long Append(ReceiveSegment lease)
     {
-        TransportChannel channel = _connection.Channel;
-        bool resume;
+        bool release = false;
         bool copied = false;
         long unread;
         lock (_sync)
@@ -21,13 +20,13 @@ internal sealed partial class LeasePipeReader
             if (_completed || _ended)
             {
                 unread = -1;
-                resume = false;
                 copied = true;
             }
             else
             {
                 // Scarce leases go back at once, unless the application waits for just these bytes.
-                if (channel.LeasesScarce && !(_waiting && _received + lease.Length - _consumed >= _minimumBytes))
+                bool awaited = _pending.IsPending && _received + lease.Length - _consumed >= _minimumBytes;
+                if (_channel.LeasesScarce && !awaited)
                 {
                     AppendCopy(lease.Memory.Span);
                     copied = true;
@@ -39,22 +38,21 @@ internal sealed partial class LeasePipeReader
                 }
 
                 _fresh = true;
-                resume = _waiting && !_resumed && HasResult;
-                _resumed |= resume;
+                release = HasResult && _pending.TryRelease();
 
                 // Pausing while the application waits for a minimum would let both wait for ever.
-                unread = _waiting && !_resumed ? 0 : _received - _examined;
+                unread = _pending.IsWaiting ? 0 : _received - _examined;
             }
         }
 
         if (copied)
         {
-            channel.ReturnLeaseNow(lease);
+            _channel.ReturnLeaseNow(lease);
         }
 
-        if (resume)
+        if (release)
         {
-            channel.Resume(_continuation);
+            _channel.Resume(_pending);
         }
 
         return unread;
@@ -63,7 +61,7 @@ internal sealed partial class LeasePipeReader
     /// <summary>The carrier: no more data will come; null is the peer's orderly end.</summary>
     public void End(Exception? error)
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             if (_ended)
@@ -73,18 +71,17 @@ internal sealed partial class LeasePipeReader
 
             _ended = true;
             _error = error is null ? null : ExceptionDispatchInfo.Capture(error);
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            release = _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            _connection.Channel.Resume(_continuation);
+            _channel.Resume(_pending);
         }
     }
 
     /// <summary>The carrier: a read that had its result at once, but is to complete here.</summary>
-    public void ResumeHere() => _connection.Channel.Resume(_continuation);
+    public void ResumeHere() => _channel.Resume(_pending);
 
     private void Link(ReceiveSegment segment)
     {
@@ -157,72 +154,23 @@ internal sealed partial class LeasePipeReader
         return first;
     }
 
-    private void Register(CancellationToken cancellationToken)
-    {
-        CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
-            static (state, token) => ((LeasePipeReader)state!).OnTokenCanceled(token), this);
-        lock (_sync)
-        {
-            // Already over: the registration has nothing to do any more.
-            if (_waiting && _waitToken == cancellationToken)
-            {
-                _registration = registration;
-                return;
-            }
-        }
-
-        registration.Dispose();
-    }
-
-    private void OnTokenCanceled(CancellationToken token)
-    {
-        bool resume;
-        lock (_sync)
-        {
-            resume = _waiting && !_resumed && _waitToken == token;
-            _resumed |= resume;
-        }
-
-        if (resume)
-        {
-            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
-        }
-    }
-
     /// <summary>What the pending read comes to, when its awaiter asks.</summary>
-    private ReadResult FinishRead()
+    private ReadResult FinishRead(CancellationToken token)
     {
-        CancellationTokenRegistration registration = default;
-        try
+        if (!HasResult)
         {
-            lock (_sync)
-            {
-                registration = _registration;
-                _registration = default;
-                CancellationToken token = _waitToken;
-                _waitToken = default;
-                _waiting = false;
-                _resumed = false;
-                ThrowIfCompleted();
-                if (!HasResult)
-                {
-                    _minimumBytes = 0;
-                    token.ThrowIfCancellationRequested();
-                }
+            _minimumBytes = 0;
+            _state = ReadState.Tentative;
+            token.ThrowIfCancellationRequested();
+        }
 
-                return TakeResult();
-            }
-        }
-        finally
-        {
-            registration.Unregister();
-        }
+        return TakeResult();
     }
 
     /// <summary>The awaited read.</summary>
-    private sealed class ReadContinuation(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
-        : AwaitedContinuation<ReadResult>(cost, scheduling)
+    private sealed class PendingRead(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
+        : PendingOperation<ReadResult>(reader._sync, cost, scheduling)
     {
-        protected override ReadResult Finish() => reader.FinishRead();
+        protected override ReadResult Finish(CancellationToken token) => reader.FinishRead(token);
     }
 }

@@ -4,6 +4,7 @@
 // Two sides: the carrier appends (LeasePipeReader.Receive.cs), the application reads. One uncontended lock between
 // them; never held while user code runs, nor when the ring is entered, but for waking the channel once in a life.
 using System.Buffers;
+using System.Diagnostics.CodeAnalysis;
 using System.IO.Pipelines;
 using System.Runtime.ExceptionServices;
 
@@ -11,9 +12,23 @@ namespace MegaPipe.Kestrel.Internal;
 
 internal sealed partial class LeasePipeReader : PipeReader
 {
+    /// <summary>What the application may call next; the standard pipe's rules.</summary>
+    private enum ReadState
+    {
+        /// <summary>A read, not AdvanceTo.</summary>
+        None,
+
+        /// <summary>A result without promise (canceled, or none): both another read and AdvanceTo.</summary>
+        Tentative,
+
+        /// <summary>A result is out: only AdvanceTo.</summary>
+        Reading,
+    }
+
     private readonly Lock _sync = new();
-    private readonly MegaPipeConnection _connection;
-    private readonly ReadContinuation _continuation;
+    private readonly IPipeOwner _connection;
+    private readonly TransportChannel _channel;
+    private readonly PendingRead _pending;
 
     // The data, oldest first. Positions are counted from the connection's start.
     private ReceiveSegment? _head;
@@ -23,9 +38,7 @@ internal sealed partial class LeasePipeReader : PipeReader
     private long _consumed;
     private long _examined;
 
-    private bool _reading;       // a result is out: AdvanceTo has to come
-    private bool _waiting;       // ReadAsync is pending
-    private bool _resumed;       // the pending read's continuation is on its way
+    private ReadState _state;
     private bool _canceled;
     private bool _completed;     // by the application
     private bool _ended;         // no more data will come
@@ -33,13 +46,12 @@ internal sealed partial class LeasePipeReader : PipeReader
     private bool _onChannel;     // a read of this connection has completed on its channel
     private ExceptionDispatchInfo? _error;
     private int _minimumBytes;   // of the pending ReadAtLeastAsync
-    private CancellationToken _waitToken;
-    private CancellationTokenRegistration _registration;
 
-    public LeasePipeReader(MegaPipeConnection connection, ContinuationCost cost, ChannelScheduling scheduling)
+    public LeasePipeReader(IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling)
     {
         _connection = connection;
-        _continuation = new ReadContinuation(this, cost, scheduling);
+        _channel = connection.Channel;
+        _pending = new PendingRead(this, cost, scheduling);
     }
 
     /// <summary>
@@ -81,23 +93,23 @@ internal sealed partial class LeasePipeReader : PipeReader
         lock (_sync)
         {
             ThrowIfCompleted();
-            if (_waiting)
-            {
-                throw new InvalidOperationException("Reading is already in progress.");
-            }
-
             if (cancellationToken.IsCancellationRequested)
             {
                 return ValueTask.FromCanceled<ReadResult>(cancellationToken);
             }
 
+            if (_pending.IsPending)
+            {
+                ThrowAlreadyReading();
+            }
+
             _minimumBytes = minimumBytes;
-            if (HasResult)
+            if (HasResult || _state == ReadState.Reading)
             {
                 // Kestrel starts each connection on the thread pool. Letting its first read complete on the channel
                 // brings the connection's whole life there.
-                if (_onChannel || !_connection.Channel.Scheduling.OnCarrier || _reading ||
-                    _connection.Channel.IsCarriedByThisThread)
+                if (_onChannel || !_channel.Scheduling.OnCarrier || _state == ReadState.Reading ||
+                    _channel.IsCarriedByThisThread)
                 {
                     return new ValueTask<ReadResult>(TakeResult());
                 }
@@ -106,10 +118,11 @@ internal sealed partial class LeasePipeReader : PipeReader
             }
 
             _onChannel = true;
-            _continuation.Prepare();
-            _waiting = true;
-            _resumed = onChannel;
-            _waitToken = cancellationToken;
+            _pending.Begin(cancellationToken);
+            if (onChannel)
+            {
+                _pending.TryRelease();
+            }
         }
 
         if (minimumBytes > 0 && _connection.ShouldResumeReading(0))
@@ -121,12 +134,8 @@ internal sealed partial class LeasePipeReader : PipeReader
         {
             _connection.Ask(ConnectionAsks.ResumeRead);
         }
-        else if (cancellationToken.CanBeCanceled)
-        {
-            Register(cancellationToken);
-        }
 
-        return new ValueTask<ReadResult>(_continuation, _continuation.Version);
+        return _pending.Await();
     }
 
     public override bool TryRead(out ReadResult result)
@@ -134,13 +143,14 @@ internal sealed partial class LeasePipeReader : PipeReader
         lock (_sync)
         {
             ThrowIfCompleted();
-            if (_waiting)
+            if (_pending.IsPending)
             {
-                throw new InvalidOperationException("Reading is already in progress.");
+                ThrowAlreadyReading();
             }
 
             if (!HasResult)
             {
+                _state = ReadState.Tentative;
                 result = default;
                 return false;
             }
@@ -161,7 +171,7 @@ internal sealed partial class LeasePipeReader : PipeReader
         lock (_sync)
         {
             ThrowIfCompleted();
-            if (!_reading)
+            if (_state == ReadState.None)
             {
                 throw new InvalidOperationException("No reading operation to complete.");
             }
@@ -172,18 +182,19 @@ internal sealed partial class LeasePipeReader : PipeReader
                 : consumedSegment.RunningIndex + consumed.GetInteger();
             long examinedTo = examined.GetObject() is ReceiveSegment examinedSegment
                 ? examinedSegment.RunningIndex + examined.GetInteger()
-                : consumedTo;
-            if (examinedTo < consumedTo || consumedTo < _consumed || consumedTo > _received || examinedTo > _received)
+                : _examined;
+            if ((examinedTo < consumedTo && examined.GetObject() is not null) || consumedTo < _consumed ||
+                consumedTo > _received || examinedTo > _received)
             {
                 throw new InvalidOperationException(
                     "The examined position must be greater than or equal to the consumed position.");
             }
 
-            _reading = false;
+            _state = ReadState.None;
             _examined = examinedTo;
             returned = Consume(consumedSegment, consumedTo, out returnedEnd);
             resume = _connection.ShouldResumeReading(_received - _examined);
-            if (_head is not null && _connection.Channel.LeasesScarce)
+            if (_head is not null && _channel.LeasesScarce)
             {
                 // Cut apart first: what was consumed and what is copied are two lists from here on.
                 Detach(returned, returnedEnd);
@@ -202,17 +213,16 @@ internal sealed partial class LeasePipeReader : PipeReader
 
     public override void CancelPendingRead()
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             _canceled = true;
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            release = _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
+            _pending.RunOnPool();
         }
     }
 
@@ -228,7 +238,7 @@ internal sealed partial class LeasePipeReader : PipeReader
             }
 
             _completed = true;
-            _reading = false;
+            _state = ReadState.None;
             returned = _head;
             _head = _tail = null;
             _consumed = _examined = _received;
@@ -245,18 +255,18 @@ internal sealed partial class LeasePipeReader : PipeReader
 
     private ReadResult TakeResult()
     {
-        if (_reading)
-        {
-            throw new InvalidOperationException("Reading is already in progress.");
-        }
-
         _minimumBytes = 0;
         _fresh = false;
         _connection.OnInputTaken();
         _error?.Throw();
         bool canceled = _canceled;
         _canceled = false;
-        _reading = true;
+        if (_state == ReadState.Reading)
+        {
+            ThrowAlreadyReading();
+        }
+
+        _state = canceled ? ReadState.Tentative : ReadState.Reading;
         ReadOnlySequence<byte> data = _head is null
             ? default
             : new ReadOnlySequence<byte>(_head, _headOffset, _tail!, _tail!.Length);
@@ -319,6 +329,10 @@ internal sealed partial class LeasePipeReader : PipeReader
             segment = next;
         }
     }
+
+    [DoesNotReturn]
+    private static void ThrowAlreadyReading() =>
+        throw new InvalidOperationException("Reading is already in progress.");
 
     private void ThrowIfCompleted()
     {

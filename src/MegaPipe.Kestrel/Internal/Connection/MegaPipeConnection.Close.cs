@@ -40,7 +40,6 @@ internal sealed partial class MegaPipeConnection
 
     public override void Abort(ConnectionAbortedException abortReason) => Shutdown(abortReason);
 
-    /// <summary>Any thread: the application has completed its writer.</summary>
     public void OnOutputCompleted(Exception? exception)
     {
         if (exception is not null)

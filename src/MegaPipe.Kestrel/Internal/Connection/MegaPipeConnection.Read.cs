@@ -34,12 +34,8 @@ internal sealed partial class MegaPipeConnection
     // Written by the carrier; read by the application, to ask for a resume only when there is a pause.
     private volatile bool _receivingPaused;
 
-    /// <summary>
-    /// Any thread: whether an AdvanceTo that left <paramref name="unread"/> bytes should end a pause.
-    /// </summary>
     public bool ShouldResumeReading(long unread) => _receivingPaused && unread < _endpoint.ResumeReadBelow;
 
-    /// <summary>Any thread: the application has completed its reader.</summary>
     public void OnInputCompleted(bool resume)
     {
         if (resume)

@@ -43,7 +43,7 @@ internal enum ConnectionAsks
     Join = 128,
 }
 
-internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRequest, IDuplexPipe,
+internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRequest, IDuplexPipe, IPipeOwner,
     IConnectionIdFeature, IConnectionTransportFeature, IConnectionItemsFeature, IConnectionLifetimeFeature,
     IConnectionEndPointFeature, IMemoryPoolFeature, IConnectionSocketFeature
 {
@@ -131,7 +131,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
 
     private ILogger Logger => _endpoint.Logger;
 
-    /// <summary>Has the carrier do something for this connection. Any thread; many asks make one request.</summary>
+    /// <summary>Many asks make one request.</summary>
     public void Ask(ConnectionAsks asks)
     {
         if (Interlocked.Or(ref _asks, (int)asks) == 0)

@@ -7,46 +7,40 @@ internal sealed class AcceptQueue
 {
     private readonly Lock _sync = new();
     private readonly Queue<MegaPipeConnection> _connections = new();
-    private readonly AcceptContinuation _continuation;
-    private bool _waiting;
-    private bool _resumed;
+    private readonly PendingTake _pending;
     private bool _ended;
-    private CancellationToken _waitToken;
-    private CancellationTokenRegistration _registration;
 
-    public AcceptQueue(ChannelScheduling scheduling) => _continuation = new AcceptContinuation(this, scheduling);
+    public AcceptQueue(ChannelScheduling scheduling) => _pending = new PendingTake(this, scheduling);
 
     /// <summary>The carrier of <paramref name="channel"/>.</summary>
     public void Add(MegaPipeConnection connection, TransportChannel channel)
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             _connections.Enqueue(connection);
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            release = _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            channel.Resume(_continuation);
+            channel.Resume(_pending);
         }
     }
 
     /// <summary>No more will come. Any thread.</summary>
     public void End()
     {
-        bool resume;
+        bool release;
         lock (_sync)
         {
             _ended = true;
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            release = _pending.TryRelease();
         }
 
-        if (resume)
+        if (release)
         {
-            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
+            _pending.RunOnPool();
         }
     }
 
@@ -55,7 +49,7 @@ internal sealed class AcceptQueue
     {
         lock (_sync)
         {
-            if (_waiting)
+            if (_pending.IsPending)
             {
                 throw new InvalidOperationException("An accept is already in progress.");
             }
@@ -70,22 +64,10 @@ internal sealed class AcceptQueue
                 return new ValueTask<MegaPipeConnection?>(connection);
             }
 
-            _continuation.Prepare();
-            _waiting = true;
-            _waitToken = cancellationToken;
+            _pending.Begin(cancellationToken);
         }
 
-        if (cancellationToken.CanBeCanceled)
-        {
-            CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(
-                static state => ((AcceptQueue)state!).OnTokenCanceled(), this);
-            lock (_sync)
-            {
-                _registration = registration;
-            }
-        }
-
-        return new ValueTask<MegaPipeConnection?>(_continuation, _continuation.Version);
+        return _pending.Await();
     }
 
     /// <summary>What nobody took.</summary>
@@ -99,51 +81,17 @@ internal sealed class AcceptQueue
         }
     }
 
-    private void OnTokenCanceled()
+    private sealed class PendingTake(AcceptQueue queue, ChannelScheduling scheduling)
+        : PendingOperation<MegaPipeConnection?>(queue._sync, new ContinuationCost(), scheduling)
     {
-        bool resume;
-        lock (_sync)
+        protected override MegaPipeConnection? Finish(CancellationToken token)
         {
-            resume = _waiting && !_resumed;
-            _resumed |= resume;
+            if (!queue._connections.TryDequeue(out MegaPipeConnection? connection) && !queue._ended)
+            {
+                token.ThrowIfCancellationRequested();
+            }
+
+            return connection;
         }
-
-        if (resume)
-        {
-            ThreadPool.UnsafeQueueUserWorkItem(_continuation, preferLocal: false);
-        }
-    }
-
-    private MegaPipeConnection? Finish()
-    {
-        MegaPipeConnection? connection;
-        bool ended;
-        CancellationToken token;
-        CancellationTokenRegistration registration;
-        lock (_sync)
-        {
-            _waiting = false;
-            _resumed = false;
-            token = _waitToken;
-            registration = _registration;
-            _waitToken = default;
-            _registration = default;
-            _connections.TryDequeue(out connection);
-            ended = _ended;
-        }
-
-        registration.Unregister();
-        if (connection is null && !ended)
-        {
-            token.ThrowIfCancellationRequested();
-        }
-
-        return connection;
-    }
-
-    private sealed class AcceptContinuation(AcceptQueue queue, ChannelScheduling scheduling)
-        : AwaitedContinuation<MegaPipeConnection?>(new ContinuationCost(), scheduling)
-    {
-        protected override MegaPipeConnection? Finish() => queue.Finish();
     }
 }

@@ -1,0 +1,43 @@
+// Random sequences of legal and illegal calls, made to the standard Pipe and to our pipe ends. A failure prints its
+// seed and the shortest sequence found that shows it; CsCheck_Seed=<seed> in the environment repeats it, CsCheck_Iter
+// runs more.
+using CsCheck;
+using Xunit.Abstractions;
+
+namespace MegaPipe.Kestrel.Tests.Pipes.Differential;
+
+[Trait("Area", "PipeDifferential")]
+public sealed class PipeDifferentialTests(ITestOutputHelper output)
+{
+    private const int Sequences = 2_000;
+
+    private static long Iterations =>
+        Environment.GetEnvironmentVariable("CsCheck_Iter") is null ? Sequences : Check.Iter;
+
+    /// <summary>Buffers that are plenty, and buffers so few and small that nearly everything is copied out.</summary>
+    [Theory]
+    [InlineData(64, 16 * 1024, MegaPipeScheduling.Inline)]
+    [InlineData(8, 256, MegaPipeScheduling.Inline)]
+    [InlineData(16, 4 * 1024, MegaPipeScheduling.ThreadPool)]
+    public void Reader_AnyCalls_OutcomesOfTheStandardPipe(uint buffers, uint bytes, MegaPipeScheduling scheduling)
+    {
+        using StepChannel channel = new(buffers, bytes, scheduling);
+        ReaderStep.Sequences.Sample(
+            steps => ReaderRun.Run(channel, steps), output.WriteLine, iter: Iterations, threads: 1,
+            print: steps => string.Join(Environment.NewLine, steps.Select(step => step.ToString())));
+    }
+
+    /// <summary>No limit, limits that every byte or a few reach, and the default.</summary>
+    [Theory]
+    [InlineData(0, MegaPipeScheduling.Inline)]
+    [InlineData(1, MegaPipeScheduling.Inline)]
+    [InlineData(100, MegaPipeScheduling.ThreadPool)]
+    [InlineData(64 * 1024, MegaPipeScheduling.Inline)]
+    public void Writer_AnyCalls_OutcomesOfTheStandardPipe(long limit, MegaPipeScheduling scheduling)
+    {
+        using StepChannel channel = new(buffers: 8, bufferBytes: 256, scheduling);
+        WriterStep.Sequences.Sample(
+            steps => WriterRun.Run(channel, limit, steps), output.WriteLine, iter: Iterations, threads: 1,
+            print: steps => string.Join(Environment.NewLine, steps.Select(step => step.ToString())));
+    }
+}

@@ -1,0 +1,118 @@
+// A channel that nobody carries: the test's thread is its carrier, one step at a time, so every outcome is determined.
+using System.Net;
+using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Tests.Support;
+using MegaPipe.Native;
+
+namespace MegaPipe.Kestrel.Tests.Pipes.Differential;
+
+/// <summary>A real ring with real leases, whose data the test sends through a socket of its own.</summary>
+internal sealed class StepChannel : IDisposable
+{
+    private static readonly TimeSpan s_limit = InTimeExtensions.Limit;
+
+    private readonly Channel _native;
+    private readonly ChannelEvent[] _events = Channel.AllocateEvents(16);
+    private readonly Socket _near;
+    private readonly Socket _far;
+    private readonly long _handle;
+
+    public StepChannel(uint buffers, uint bufferBytes, MegaPipeScheduling scheduling)
+    {
+        BufferBytes = (int)bufferBytes;
+        Scheduling = new ChannelScheduling(new MegaPipeTransportOptions { Scheduling = scheduling }, channels: 1);
+        _native = Channel.Create(
+            new ChannelConfig { MaxHandles = 4, BufferCount = buffers, BufferBytes = bufferBytes });
+        Carried = new TransportChannel(0, _native, Scheduling, new MegaPipeTransportOptions(), cpu: -1);
+        // A Unix socket: the kernel delivers what one send gave as one piece.
+        using Socket listener = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        UnixDomainSocketEndPoint name = new($"\0megapipe-{Guid.NewGuid():N}");
+        listener.Bind(name);
+        listener.Listen();
+        _far = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        _far.Connect(name);
+        _near = listener.Accept();
+        _handle = _native.Register((int)_near.SafeHandle.DangerousGetHandle(), cookie: 0);
+        Assert.True(_handle > 0);
+        Assert.Equal(0, _native.ReadStart(_handle));
+    }
+
+    public int BufferBytes { get; }
+
+    public ChannelScheduling Scheduling { get; }
+
+    public TransportChannel Carried { get; }
+
+    public ulong LeasesOut
+    {
+        get
+        {
+            ChannelCounters counters = default;
+            Assert.True(_native.ReadCounters(ref counters));
+            return counters.LeasesOut;
+        }
+    }
+
+    /// <summary>A lease with these bytes, from the kernel.</summary>
+    public ReceiveSegment Receive(ReadOnlySpan<byte> bytes)
+    {
+        Carried.ReturnLeases();
+        Assert.Equal(bytes.Length, _far.Send(bytes));
+        for (long deadline = Environment.TickCount64 + (long)s_limit.TotalMilliseconds;
+             Environment.TickCount64 < deadline;)
+        {
+            int count = _native.Dispatch(_events, 1_000_000_000);
+            for (int i = 0; i < count; i++)
+            {
+                if (_events[i].IsLeased)
+                {
+                    Assert.Equal(bytes.Length, _events[i].Result);
+                    return Carried.TakeLease(in _events[i]);
+                }
+            }
+        }
+
+        throw Xunit.Sdk.FailException.ForFailure("The piece never arrived.");
+    }
+
+    /// <summary>The carrier's turn, without its dispatch: continuations run, leases go back.</summary>
+    public void Turn()
+    {
+        Assert.True(Carried.RunReady(0));
+        Carried.ReturnLeases();
+    }
+
+    public void Dispose()
+    {
+        _native.Dispose();
+        _near.Dispose();
+        _far.Dispose();
+    }
+}
+
+/// <summary>A connection as far as its pipe ends know one; keeps what they ask.</summary>
+internal sealed class StepOwner(StepChannel channel, TrackingMemoryPoolFactory memory) : IPipeOwner
+{
+    public TransportChannel Channel => channel.Carried;
+
+    public System.Buffers.MemoryPool<byte> MemoryPool { get; } = memory.Create();
+
+    public ConnectionAsks Asked { get; set; }
+
+    public Exception? OutputError { get; private set; }
+
+    public void Ask(ConnectionAsks asks) => Asked |= asks;
+
+    public bool ShouldResumeReading(long unread) => false;
+
+    public void OnInputCompleted(bool resume)
+    {
+    }
+
+    public void OnInputTaken()
+    {
+    }
+
+    public void OnOutputCompleted(Exception? exception) => OutputError = exception;
+}

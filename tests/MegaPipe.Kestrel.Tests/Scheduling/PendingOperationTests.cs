@@ -1,0 +1,203 @@
+// The waiting protocol alone: who releases, which token counts, and what a late callback may do.
+using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Tests.Support;
+
+namespace MegaPipe.Kestrel.Tests.Scheduling;
+
+[Trait("Area", "Scheduling")]
+public sealed class PendingOperationTests
+{
+    private static readonly ChannelScheduling s_scheduling = new(new MegaPipeTransportOptions(), channels: 1);
+
+    private readonly Lock _sync = new();
+    private readonly Number _operation;
+
+    public PendingOperationTests() => _operation = new Number(_sync, s_scheduling);
+
+    [Fact]
+    public void TryRelease_Idle_False()
+    {
+        lock (_sync)
+        {
+            Assert.False(_operation.TryRelease());
+            Assert.False(_operation.IsPending);
+            Assert.False(_operation.IsWaiting);
+        }
+    }
+
+    [Fact]
+    public async Task TryRelease_Waiting_TrueOnceAndPendingUntilTheResultIsTaken()
+    {
+        Task<int> awaited = Begin();
+        lock (_sync)
+        {
+            Assert.True(_operation.IsWaiting);
+            Assert.True(_operation.TryRelease());
+            Assert.False(_operation.TryRelease());
+            Assert.True(_operation.IsPending);
+            Assert.False(_operation.IsWaiting);
+        }
+
+        Assert.False(awaited.IsCompleted);
+        _operation.Result = 7;
+        _operation.Run();
+        Assert.True(awaited.IsCompletedSuccessfully);
+        Assert.Equal(7, await awaited);
+        lock (_sync)
+        {
+            Assert.False(_operation.IsPending);
+        }
+    }
+
+    [Fact]
+    public async Task Begin_ReleasedBeforeItIsAwaited_ResultIsThereAtOnce()
+    {
+        lock (_sync)
+        {
+            _operation.Begin(default);
+            Assert.True(_operation.TryRelease());
+        }
+
+        _operation.Result = 5;
+        _operation.Run();
+        ValueTask<int> awaited = _operation.Await();
+        Assert.True(awaited.IsCompletedSuccessfully);
+        Assert.Equal(5, await awaited);
+    }
+
+    [Fact]
+    public async Task Token_CanceledWhileWaiting_ReleasesWithTheToken()
+    {
+        using CancellationTokenSource source = new();
+        Task<int> awaited = Begin(source.Token);
+        source.Cancel();
+        OperationCanceledException e =
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => awaited.InTime("canceled operation"));
+        Assert.Equal(source.Token, e.CancellationToken);
+    }
+
+    [Fact]
+    public async Task Token_CanceledBetweenBeginAndAwait_Releases()
+    {
+        using CancellationTokenSource source = new();
+        lock (_sync)
+        {
+            _operation.Begin(source.Token);
+        }
+
+        source.Cancel();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => _operation.Await().InTime("canceled operation"));
+    }
+
+    [Fact]
+    public async Task Token_CanceledAfterTheResult_IsNotTheNextOnes()
+    {
+        using CancellationTokenSource source = new();
+        Task<int> first = Begin(source.Token);
+        Release(1);
+        Assert.Equal(1, await first.InTime());
+        Task<int> second = Begin();
+        source.Cancel();
+        lock (_sync)
+        {
+            Assert.True(_operation.IsWaiting);
+        }
+
+        Release(2);
+        Assert.Equal(2, await second.InTime());
+    }
+
+    [Fact]
+    public async Task ReleaseRacesWithTokens_EveryOperationEndsOnceWithItsOwnOutcome()
+    {
+        const int Rounds = 20_000;
+        using CancellationTokenSource end = new();
+        int released = 0, canceled = 0;
+        Thread releasing = new(() =>
+        {
+            while (!end.IsCancellationRequested)
+            {
+                bool run;
+                lock (_sync)
+                {
+                    run = _operation.TryRelease();
+                    if (run)
+                    {
+                        _operation.Result = 1;
+                    }
+                }
+
+                if (run)
+                {
+                    _operation.RunOnPool();
+                }
+            }
+        });
+        releasing.Start();
+        for (int i = 0; i < Rounds; i++)
+        {
+            CancellationTokenSource source = new();
+            Task<int> awaited = Begin(source.Token);
+            Task cancel = Task.Run(source.Cancel);
+            try
+            {
+                Assert.Equal(1, await awaited.InTime());
+                released++;
+            }
+            catch (OperationCanceledException e)
+            {
+                Assert.Equal(source.Token, e.CancellationToken);
+                canceled++;
+            }
+
+            if (i % 2 == 0)
+            {
+                await cancel; // otherwise its callback may come during a later round
+            }
+        }
+
+        await end.CancelAsync();
+        Assert.True(releasing.Join(InTimeExtensions.Limit));
+        Assert.Equal(Rounds, released + canceled);
+    }
+
+    private Task<int> Begin(CancellationToken token = default)
+    {
+        lock (_sync)
+        {
+            _operation.Begin(token);
+        }
+
+        return _operation.Await().AsTask();
+    }
+
+    private void Release(int result)
+    {
+        lock (_sync)
+        {
+            Assert.True(_operation.TryRelease());
+            _operation.Result = result;
+        }
+
+        _operation.Run();
+    }
+
+    /// <summary>Comes to a number once there is one.</summary>
+    private sealed class Number(Lock sync, ChannelScheduling scheduling)
+        : PendingOperation<int>(sync, new ContinuationCost(), scheduling)
+    {
+        public int? Result { get; set; }
+
+        protected override int Finish(CancellationToken token)
+        {
+            if (Result is not { } result)
+            {
+                token.ThrowIfCancellationRequested();
+                return -1; // released by a token that is not its own
+            }
+
+            Result = null;
+            return result;
+        }
+    }
+}
