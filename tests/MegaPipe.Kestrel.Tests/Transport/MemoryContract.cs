@@ -17,7 +17,7 @@ public abstract class MemoryContract(TransportKind kind)
         });
         var listener = await harness.BindAsync();
 
-        // Idle; with input unread; paused; output unsent and aborted; reset by the client; closed well.
+        // Idle; with input unread; paused; output unsent or unflushed and aborted; reset; closed well.
         await harness.ConnectAsync(listener);
         ConnectedPair unread = await harness.ConnectAsync(listener);
         await unread.Client.SendAllAsync(new byte[10_000]);
@@ -34,6 +34,12 @@ public abstract class MemoryContract(TransportKind kind)
         ConnectedPair reset = await harness.ConnectAsync(listener);
         await reset.Client.SendAllAsync(new byte[5_000]);
         reset.Client.Reset();
+
+        ConnectedPair unflushed = await harness.ConnectAsync(listener);
+        unflushed.Server.Transport.Output.GetMemory(100);
+        unflushed.Server.Transport.Output.Advance(100);
+        unflushed.Server.Abort(new ConnectionAbortedException("because"));
+        await unflushed.Server.ConnectionClosed.WaitForCancellation().InTime();
 
         ConnectedPair closed = await harness.ConnectAsync(listener);
         await closed.Server.Transport.Output.WriteAsync(new byte[100_000]).InTime();
