@@ -8,8 +8,8 @@ namespace MegaPipe.Kestrel.Tests.Scheduling;
 public sealed class TurnRaceTests
 {
     /// <summary>
-    /// Rounds in which both came within a microsecond or two. A machine so busy that one side always waits for a CPU has
-    /// few of them, and is given up after a time.
+    /// Rounds in which both came within a microsecond or two. A machine so busy that one side always waits for a CPU
+    /// has few of them, and is given up after a time.
     /// </summary>
     private const int CloseRounds = 20_000;
 
