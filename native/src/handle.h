@@ -62,6 +62,7 @@ enum {
 	MP_SLOT_ENDING = 1u << 21,     /* closing: the shutdown before the close is in flight */
 	MP_SLOT_ENDED = 1u << 22,      /* ... and has completed */
 	MP_SLOT_POLLING_CONNECT = 1u << 23, /* what is in the kernel is a poll for the connect, not the connect */
+	MP_SLOT_UNREAD = 1u << 24, /* closing: the socket may hold what nobody has read */
 	MP_SLOT_AWAITS_END = 1u << 25, /* on the list of those that get a poll for their end: ends.c */
 	MP_SLOT_POLLING_END = 1u << 26, /* that poll is in the kernel */
 	MP_SLOT_CANCELLED_END = 1u << 27, /* and was cancelled */
