@@ -1,4 +1,4 @@
-/* The socket system calls that are no ring requests. */
+/* The socket system calls that do not go through the ring. */
 #define _GNU_SOURCE
 #include "os.h"
 
@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "os_options.h"
 
 /* Partitions queue what the fd itself would have; net.core.somaxconn still caps it. */
 #define PARTITION_BACKLOG 4096

@@ -1,4 +1,4 @@
-/* The socket system calls that are no ring requests. A seam like ring.h: the fake kernel replaces it. */
+/* The socket system calls that do not go through the ring. A seam like ring.h: the fake kernel replaces it. */
 #ifndef MP_OS_H
 #define MP_OS_H
 
@@ -16,10 +16,6 @@ struct mp_os_fd {
 
 /* What an fd is. 0 or -EBADF. */
 int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what);
-
-/* Gives `to`, which must be new and unbound, every option of `from` that can be read. 0, or -EOPNOTSUPP when one of
- * them could not be set. SO_REUSEPORT and SO_INCOMING_CPU are left alone. */
-int32_t mp_os_copy_options(int32_t from, int32_t to);
 
 /* A new listening socket on the address of `fd`, in its SO_REUSEPORT group, with its options. fd or -errno;
  * -EOPNOTSUPP when an option cannot be copied: such a socket has no partitions.

@@ -6,11 +6,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "os.h"
+#include "os_options.h"
 
 /* SO_BUF_LOCK, since Linux 5.14, and its bits: the sizes that somebody has set. */
 #define OPTION_BUF_LOCK 72

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "../channel.h"
+#include "../memory.h"
 
 static void starve(struct mp_channel *channel, struct mp_slot *slot)
 {
@@ -187,6 +188,16 @@ int32_t mp_release(struct mp_channel *channel, uint32_t lease)
 void *mp_lease_address(struct mp_channel *channel, uint32_t lease)
 {
 	return lease < channel->buffers.count ? mp_buffers_address(&channel->buffers, lease) : NULL;
+}
+
+struct mp_memory *mp_hold_memory(struct mp_channel *channel)
+{
+	struct mp_memory *memory = channel->buffers.mapping;
+
+	/* The channel itself holds it as long as it lives. */
+	if (memory)
+		mp_memory_hold(memory);
+	return memory;
 }
 
 static bool end(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event)
