@@ -171,7 +171,8 @@ void rpc_megapipe_run(struct rpc_thread *thread)
 	if (!config->leased)
 		loop.buffer_bytes = config->message_bytes > PLAIN_BYTES ? config->message_bytes : PLAIN_BYTES;
 	check("mp_create", mp_create(&channel, &loop.channel));
-	loop.listener = mp_register(loop.channel, thread->listener, 0, config->partition ? thread->cpu_mask : 0);
+	loop.listener = mp_register(loop.channel, thread->listener, 0, config->partition ? thread->cpu_mask : 0,
+				    RPC_BACKLOG);
 	check("mp_register", loop.listener);
 	begin_accepts(&loop, ACCEPTS);
 	check("mp_flush", mp_flush(loop.channel));

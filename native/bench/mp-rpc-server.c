@@ -13,7 +13,6 @@
 #include "common_rpc.h"
 
 #define CORES_LIMIT   64 /* as many as a CPU mask names */
-#define BACKLOG       4096
 #define DEFAULT_BATCH 32 /* the paper's threshold */
 
 static const char usage[] =
@@ -117,7 +116,7 @@ static void start_threads(const struct rpc_config *config, struct rpc_thread *th
 	bool partition = config->variant == RPC_EPOLL_REUSEPORT ||
 			 (config->variant == RPC_MEGAPIPE && config->partition);
 	/* mp_register listens on partitions of its own. */
-	int32_t backlog = config->variant == RPC_MEGAPIPE && config->partition ? 0 : BACKLOG, shared = -1;
+	int32_t backlog = config->variant == RPC_MEGAPIPE && config->partition ? 0 : RPC_BACKLOG, shared = -1;
 	uint64_t mask = 0;
 
 	check_port_is_free(config->port);

@@ -110,7 +110,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	check("mp_create", mp_create(NULL, &channel));
-	listener = mp_register(channel, listen_on((uint16_t)port), 0, 0);
+	listener = mp_register(channel, listen_on((uint16_t)port), 0, 0, 0);
 	check("mp_register", listener);
 	check("mp_accept", mp_accept(channel, listener, ACCEPTS, MP_ACCEPT_KEEP | MP_ACCEPT_LWSOCKET));
 	for (;;) {

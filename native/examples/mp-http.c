@@ -363,7 +363,7 @@ static void open_channel(struct server *server)
 		sched_setaffinity(0, sizeof(set), &set);
 	}
 	check("mp_create", mp_create(&config, &server->channel));
-	server->listener_handle = mp_register(server->channel, server->listener, 0, server->cpu_mask);
+	server->listener_handle = mp_register(server->channel, server->listener, 0, server->cpu_mask, BACKLOG);
 	check("mp_register", server->listener_handle);
 	begin_accepts(server, ACCEPTS);
 }

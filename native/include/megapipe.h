@@ -191,11 +191,14 @@ MP_API void mp_destroy(struct mp_channel *channel);
  * listener partition of the fd's address: a new socket, which the channel owns and closes (paper §3.2). The bits of
  * the mask name the CPUs (0 to 63) whose channels take part; a channel whose `cpu` is not among them gets -EPERM.
  * Registering the same bound fd on each channel gives each its own accept queue; the fd itself should not listen.
+ * `backlog` is the length of that queue in connections, 1 to 2^31 - 1; net.core.somaxconn caps it. Without a mask it
+ * is not used.
  * A partition has every option of the fd that can be read (device, mark, TOS, buffer sizes, congestion control, ...);
  * where one cannot be set on a second socket there is no partition: -EOPNOTSUPP.
  *
  * The handle, or -EBADF, -ENFILE (table full), -EINVAL, -EADDRINUSE, -EOPNOTSUPP. */
-MP_API mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask);
+MP_API mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask,
+			     uint32_t backlog);
 
 /* Cancels what is pending and retires the handle (paper: mp_unregister). A regular fd stays open for the caller; a
  * lightweight socket, an accepted socket and a partition are freed. Event: CLOSE with MP_EVENT_RETIRED, after the

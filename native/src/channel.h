@@ -117,8 +117,8 @@ static inline uint64_t mp_channel_token(const struct mp_channel *channel, const 
 	return mp_token(op, slot->generation, mp_slot_index(&channel->handles, slot));
 }
 
-/* The files, from the bottom to the top: each uses those before it only (tests/check_circles). listener.c, address.c and
- * destroy.c have nothing that the others use. */
+/* The files, from the bottom to the top: each uses those before it only (tests/check_circles). Not here: listener.c,
+ * address.c, dispatch.c and destroy.c, which only the caller uses, and destroy.c dispatch.c. */
 
 /* channel.c */
 void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,

@@ -15,9 +15,6 @@
 
 #include "os_options.h"
 
-/* Partitions queue what the fd itself would have; net.core.somaxconn still caps it. */
-#define PARTITION_BACKLOG 4096
-
 static int32_t option(int32_t fd, int32_t name)
 {
 	int value = 0;
@@ -46,7 +43,7 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
 	return 0;
 }
 
-int32_t mp_os_partition(int32_t fd, int32_t cpu)
+int32_t mp_os_partition(int32_t fd, int32_t cpu, int32_t backlog)
 {
 	struct sockaddr_storage address;
 	socklen_t bytes = sizeof address;
@@ -73,7 +70,7 @@ int32_t mp_os_partition(int32_t fd, int32_t cpu)
 	}
 	if (cpu >= 0)
 		(void)setsockopt(listener, SOL_SOCKET, SO_INCOMING_CPU, &cpu, sizeof cpu);
-	if (listen(listener, PARTITION_BACKLOG)) {
+	if (listen(listener, backlog)) {
 		error = -errno;
 		goto close_listener;
 	}

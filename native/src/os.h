@@ -19,8 +19,9 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what);
 
 /* A new listening socket on the address of `fd`, in its SO_REUSEPORT group, with its options. fd or -errno;
  * -EOPNOTSUPP when an option cannot be copied: such a socket has no partitions.
- * `cpu` >= 0 asks for connections whose packets that CPU receives (SO_INCOMING_CPU; ignored where unknown). */
-int32_t mp_os_partition(int32_t fd, int32_t cpu);
+ * It queues `backlog` connections. `cpu` >= 0 asks for those whose packets that CPU receives (SO_INCOMING_CPU; ignored
+ * where unknown). */
+int32_t mp_os_partition(int32_t fd, int32_t cpu, int32_t backlog);
 
 int32_t mp_os_socket(int32_t family);
 int32_t mp_os_eventfd(void);

@@ -158,7 +158,7 @@ static void accept_error_ends_it_and_is_told(void)
 
 		begin();
 		fd = fake_listen(PORT, false);
-		listener = mp_register(rig.channel, fd, 0, 0);
+		listener = mp_register(rig.channel, fd, 0, 0, 0);
 		fake_fail(IORING_OP_ACCEPT, -errors[i], 1);
 		CHECK_EQUAL(0, mp_accept(rig.channel, listener, 1, MP_ACCEPT_KEEP | (i & 1)));
 		event = rig_take(&rig, 0, MP_STAGE_ACCEPT);

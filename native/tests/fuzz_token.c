@@ -46,11 +46,11 @@ static struct mp_channel *open_channel(void)
 	mp_handle handles[3];
 
 	must(mp_create(&config, &channel) == 0);
-	must(mp_accept(channel, mp_register(channel, fake_listen(80, false), 0, 0), 2, MP_ACCEPT_KEEP) == 0);
+	must(mp_accept(channel, mp_register(channel, fake_listen(80, false), 0, 0, 0), 2, MP_ACCEPT_KEEP) == 0);
 	for (uint32_t i = 0; i < 3; i++) {
 		uint32_t peer;
 
-		handles[i] = mp_register(channel, fake_pair(true, i == 2, &peer), 0, 0);
+		handles[i] = mp_register(channel, fake_pair(true, i == 2, &peer), 0, 0, 0);
 		must(handles[i] > 0);
 	}
 	must(mp_read_start(channel, handles[0]) == 0);

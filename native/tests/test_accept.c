@@ -128,7 +128,7 @@ static void accept_on_nonblocking_listener_waits(void)
 
 		rig_open(&rig, NULL);
 		listener.fd = listen_fd(AF_INET, SOCK_NONBLOCK, &listener.address, &listener.bytes);
-		listener.handle = mp_register(rig.channel, listener.fd, 77, 0);
+		listener.handle = mp_register(rig.channel, listener.fd, 77, 0, 0);
 		CHECK_EQUAL(0, mp_accept(rig.channel, listener.handle, 3, lwsocket | MP_ACCEPT_KEEP));
 		rig_nothing(&rig);
 		take_many(&rig, &listener, MANY, MP_EVENT_MORE | (lwsocket ? (uint32_t)MP_EVENT_LWSOCKET : 0u));

@@ -195,7 +195,7 @@ static void unix_path_listener_accepts(void)
 	CHECK_EQUAL(0, bind(listener.fd, (struct sockaddr *)name, sizeof *name));
 	CHECK_EQUAL(0, listen(listener.fd, 8));
 	rig_open(&rig, NULL);
-	listener.handle = mp_register(rig.channel, listener.fd, 0, 0);
+	listener.handle = mp_register(rig.channel, listener.fd, 0, 0, 0);
 	link = rig_connect(&rig, &listener, MP_ACCEPT_LWSOCKET);
 	send_all(link.peer, "hi", 2);
 	rig_read(&rig, link.handle, text, 2);

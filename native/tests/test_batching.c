@@ -161,7 +161,7 @@ static void unregister_leaves_the_fd_usable(void)
 	send_all(fd, "your", 4);
 	receive_all(link.peer, text, 4);
 	/* And again in a channel. */
-	link.handle = mp_register(rig.channel, fd, 0, 0);
+	link.handle = mp_register(rig.channel, fd, 0, 0, 0);
 	send_all(link.peer, "more", 4);
 	rig_read(&rig, link.handle, text, 4);
 	rig_unlink(&rig, &link, 0);

@@ -97,7 +97,7 @@ static void create_with_zeroes_stands_for_no_cpu(void)
 
 	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
 	rig_open(&rig, &config);
-	listener = mp_register(rig.channel, fd, 0, 1u << 5); /* CPU 5's channel, and those of no CPU */
+	listener = mp_register(rig.channel, fd, 0, 1u << 5, 16); /* CPU 5's channel, and those of no CPU */
 	CHECK(listener > 0);
 	CHECK_EQUAL(0, mp_unregister(rig.channel, listener));
 	rig_take(&rig, listener, MP_STAGE_CLOSE);
