@@ -17,7 +17,7 @@
 #include "megapipe.h"
 
 #define EVENTS_AT_A_TIME 64
-#define ACCEPTS          16 /* outstanding at a time; each brings an event and is then made again (MP_ACCEPT_KEEP) */
+#define ACCEPTS 16 /* outstanding at a time; each brings an event and is then made again (MP_ACCEPT_KEEP) */
 
 /* What we know of a client. Its address is the handle's cookie, which comes back in every event of that handle. */
 struct client {

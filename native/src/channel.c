@@ -20,9 +20,9 @@
 #define MAX_BUFFER_BYTES (1u << 20)
 
 #define MAX_CPU_PLUS_ONE (1u << 16) /* beyond any system; a negative number is none */
-#define LEAST_CONFIG_BYTES 8u /* size and flags */
-#define MOST_CONFIG_BYTES 4096u /* a larger size is a mistake, not a newer caller */
-#define MAX_ERRNO 4095 /* the kernel's */
+#define LEAST_CONFIG_BYTES 8u       /* size and flags */
+#define MOST_CONFIG_BYTES 4096u     /* a larger size is a mistake, not a newer caller */
+#define MAX_ERRNO 4095              /* the kernel's */
 
 #define ALL_FLAGS \
 	((uint32_t)(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_NO_FD_INSTALL | MP_CONFIG_WAKE_EVENTFD | MP_CONFIG_NO_LEASE))
@@ -124,8 +124,8 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 		if (error)
 			goto close_handles;
 		mp_buffers_publish(&channel->buffers);
-		error = mp_floor_error(mp_ring_register_buffers(&channel->ring, channel->buffers.ring,
-								config.buffer_count), false);
+		error = mp_floor_error(
+			mp_ring_register_buffers(&channel->ring, channel->buffers.ring, config.buffer_count), false);
 		if (error)
 			goto close_buffers;
 	}

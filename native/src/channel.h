@@ -31,7 +31,7 @@ struct mp_arrival {
 	uint8_t refused; /* no handle was free, and no room to close the descriptor at once */
 	uint8_t inet;
 	uint8_t fixed;
-	uint8_t owned;  /* false: a caller's registered fd, which stays open after mp_unregister */
+	uint8_t owned; /* false: a caller's registered fd, which stays open after mp_unregister */
 	uint8_t orphaned;
 	uint8_t address_bytes;
 	uint8_t address[MP_ADDRESS_BYTES];
@@ -43,9 +43,9 @@ struct mp_accept_slot {
 	uint8_t busy;
 	uint8_t keep;
 	uint8_t lwsocket;
-	uint8_t owed;      /* to be made, or made again */
-	uint8_t polling;   /* a poll is in the kernel, for a listener with O_NONBLOCK */
-	uint8_t cancelled; /* a cancel is on its way */
+	uint8_t owed;                     /* to be made, or made again */
+	uint8_t polling;                  /* a poll is in the kernel, for a listener with O_NONBLOCK */
+	uint8_t cancelled;                /* a cancel is on its way */
 	_Alignas(8) uint8_t address[128]; /* struct sockaddr_storage */
 };
 
@@ -66,18 +66,18 @@ struct mp_channel {
 	uint32_t lwsockets; /* in use or reserved for an outstanding accept */
 	bool files_registered;
 	_Atomic bool direct_wake; /* post to the ring; cleared by a waker that is denied it, orders nothing */
-	bool releases_late; /* the kernel keeps closed lightweight sockets behind earlier requests: release.c */
-	bool reads_limited; /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
-	bool pipes_by_workers; /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
-	_Atomic bool inside; /* a carrier is in a call: catches a second one, orders nothing */
-	uint32_t owed_head; /* slots with something owed, oldest first */
+	bool releases_late;       /* the kernel keeps closed lightweight sockets behind earlier requests: release.c */
+	bool reads_limited;       /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
+	bool pipes_by_workers;    /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
+	_Atomic bool inside;      /* a carrier is in a call: catches a second one, orders nothing */
+	uint32_t owed_head;       /* slots with something owed, oldest first */
 	uint32_t owed_tail;
 	uint32_t starved_head; /* leased reads waiting for buffers, oldest first */
 	uint32_t starved_tail;
 	uint32_t renew_after; /* MP_RENEW_AFTER; tests have less */
 	uint32_t closed_late; /* lightweight sockets closed since the last renewal began */
 	uint32_t renew_next;  /* the slot that is next, or MP_NO_SLOT between renewals */
-	uint32_t ends_head; /* slots that get a poll for their end, oldest first */
+	uint32_t ends_head;   /* slots that get a poll for their end, oldest first */
 	uint32_t ends_tail;
 	int32_t wake_fd;
 	bool wake_armed;

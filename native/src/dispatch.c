@@ -133,7 +133,8 @@ static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32
 
 	*seen = 0;
 	while (count < capacity && (waiting = mp_ring_peek(&channel->ring, 0))) {
-		struct io_uring_cqe completion = { .user_data = waiting->user_data, .res = waiting->res,
+		struct io_uring_cqe completion = { .user_data = waiting->user_data,
+						   .res = waiting->res,
 						   .flags = waiting->flags };
 
 		/* Copied first: making requests below may enter the kernel, which may reuse the entry. */

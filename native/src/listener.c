@@ -36,7 +36,7 @@ static mp_handle register_fd(struct mp_channel *channel, int32_t fd, bool owned,
 	slot->state = MP_SLOT_OPEN;
 	slot->kind = what->listening ? MP_KIND_LISTENER :
 		     what->socket    ? MP_KIND_SOCKET :
-		     what->pipe	     ? MP_KIND_PIPE :
+		     what->pipe      ? MP_KIND_PIPE :
 				       MP_KIND_FILE;
 	slot->cookie = cookie;
 	slot->fd = fd;

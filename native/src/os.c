@@ -119,8 +119,8 @@ int32_t mp_os_name(int32_t fd, bool peer, void *address, uint32_t capacity)
 	struct sockaddr_storage name;
 	socklen_t bytes = sizeof name;
 
-	if (peer ? getpeername(fd, (struct sockaddr *)&name, &bytes)
-		 : getsockname(fd, (struct sockaddr *)&name, &bytes))
+	if (peer ? getpeername(fd, (struct sockaddr *)&name, &bytes) :
+		   getsockname(fd, (struct sockaddr *)&name, &bytes))
 		return -errno;
 	if (bytes > sizeof name)
 		bytes = sizeof name;

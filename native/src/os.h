@@ -7,8 +7,8 @@
 
 struct mp_os_fd {
 	bool socket;
-	bool pipe;      /* or FIFO: a write may bring SIGPIPE */
-	bool stream;    /* SOCK_STREAM */
+	bool pipe;   /* or FIFO: a write may bring SIGPIPE */
+	bool stream; /* SOCK_STREAM */
 	bool listening;
 	bool inet;      /* AF_INET or AF_INET6 */
 	bool reuseport; /* SO_REUSEPORT is set */

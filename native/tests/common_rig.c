@@ -17,8 +17,12 @@ int kernel_has(uint32_t feature)
 
 struct mp_config rig_config(uint32_t flags)
 {
-	struct mp_config config = { .size = sizeof config, .flags = flags, .max_handles = 128, .queue_entries = 64,
-				    .buffer_count = 16, .buffer_bytes = 1024 };
+	struct mp_config config = { .size = sizeof config,
+				    .flags = flags,
+				    .max_handles = 128,
+				    .queue_entries = 64,
+				    .buffer_count = 16,
+				    .buffer_bytes = 1024 };
 
 	return config;
 }

@@ -39,8 +39,9 @@ static void must(bool rule)
 static struct mp_channel *open_channel(void)
 {
 	static uint8_t data[2 * FAKE_INBOX_BYTES], to[16];
-	struct mp_config config = { .size = sizeof config, .max_handles = 16, .queue_entries = 16, .buffer_count = 4,
-				    .buffer_bytes = 64 };
+	struct mp_config config = {
+		.size = sizeof config, .max_handles = 16, .queue_entries = 16, .buffer_count = 4, .buffer_bytes = 64
+	};
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = 80 };
 	struct mp_channel *channel;
 	mp_handle handles[3];

@@ -114,8 +114,7 @@ static void connect_misuse_is_refused(void)
 		link.handle = mp_connect(rig.channel, &address, sizeof address, 0, MP_ACCEPT_LWSOCKET);
 		CHECK(link.handle > 0);
 		CHECK_EQUAL(-EAFNOSUPPORT, rig_take(&rig, link.handle, MP_STAGE_ACCEPT).result);
-		CHECK_EQUAL(kernel_has(MP_FEATURE_FD_INSTALL) ? -EBADF : -ENOTSUP,
-			    mp_to_fd(rig.channel, link.handle));
+		CHECK_EQUAL(kernel_has(MP_FEATURE_FD_INSTALL) ? -EBADF : -ENOTSUP, mp_to_fd(rig.channel, link.handle));
 		rig_unlink(&rig, &link, 0);
 	}
 	rig_close(&rig);

@@ -66,8 +66,8 @@ static uint64_t calls_with(uint32_t flags, uint32_t threshold)
 		echo_round(&rig, links);
 	rig_nothing(&rig);
 	after = rig_counters(&rig);
-	/* The writes. The reads stay armed, but for one now and then that the kernel ends (seen on 6.1), and each may get
-	 * a poll for its end on a machine that is slow. */
+	/* The writes. The reads stay armed, but for one now and then that the kernel ends (seen on 6.1), and each may
+	 * get a poll for its end on a machine that is slow. */
 	CHECK(after.requests - before.requests >= LINKS * ROUNDS + (after.rearms - before.rearms));
 	CHECK(after.requests - before.requests <= LINKS * ROUNDS + (after.rearms - before.rearms) + LINKS);
 	CHECK(after.rearms - before.rearms <= LINKS * ROUNDS / 50);

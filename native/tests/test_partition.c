@@ -87,8 +87,8 @@ static void partitions_share_the_connections(void)
 			CHECK(mp_peek_fd(rigs[i].channel, listeners[i]) != fd);
 			CHECK_EQUAL(bytes, mp_local_address(rigs[i].channel, listeners[i], &local, sizeof local));
 			CHECK(!memcmp(&local, &address, bytes));
-			CHECK_EQUAL(0, mp_accept(rigs[i].channel, listeners[i], 4,
-						 MP_ACCEPT_KEEP | MP_ACCEPT_LWSOCKET));
+			CHECK_EQUAL(0,
+				    mp_accept(rigs[i].channel, listeners[i], 4, MP_ACCEPT_KEEP | MP_ACCEPT_LWSOCKET));
 			rig_turn(&rigs[i]);
 		}
 		for (uint32_t i = 0; i < LINKS; i++)
@@ -264,9 +264,9 @@ static void partition_is_like_the_first_socket(void)
 	static const struct {
 		int level, name, value;
 	} options[] = {
-		{ IPPROTO_IPV6, IPV6_V6ONLY, 1 },   { SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 77 },  { IPPROTO_TCP, TCP_KEEPINTVL, 11 },
-		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },    { IPPROTO_TCP, TCP_DEFER_ACCEPT, 1 },
+		{ IPPROTO_IPV6, IPV6_V6ONLY, 1 },  { SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 77 }, { IPPROTO_TCP, TCP_KEEPINTVL, 11 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },   { IPPROTO_TCP, TCP_DEFER_ACCEPT, 1 },
 		{ SOL_SOCKET, SO_REUSEADDR, 1 },
 	};
 	int32_t fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;

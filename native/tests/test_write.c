@@ -199,10 +199,8 @@ static void write_after_reset_gives_the_error(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		TEST(write_to_slow_reader_completes),
-		TEST(writev_to_slow_reader_completes),
-		TEST(writev_to_pipe_in_parts_goes_on),
-		TEST(write_misuse_is_refused),
+		TEST(write_to_slow_reader_completes),    TEST(writev_to_slow_reader_completes),
+		TEST(writev_to_pipe_in_parts_goes_on),   TEST(write_misuse_is_refused),
 		TEST(write_after_reset_gives_the_error),
 	};
 
