@@ -83,11 +83,7 @@ struct mp_event {
 enum {
 	/* One thread for the channel's life: lets the kernel defer its work (SINGLE_ISSUER and DEFER_TASKRUN, 6.1). */
 	MP_CONFIG_SINGLE_THREAD = 1u << 0,
-	/* Act as if this kernel had no fixed-fd install (tests of the degraded mode). */
-	MP_CONFIG_NO_FD_INSTALL = 1u << 1,
-	/* Wake through an eventfd even where the kernel can post a completion directly (tests). */
-	MP_CONFIG_WAKE_EVENTFD = 1u << 2,
-	/* No receive buffers: mp_read only. */
+	/* No receive buffers: mp_read only. Bits 1 and 2 are kept for the library's own tests. */
 	MP_CONFIG_NO_LEASE = 1u << 3,
 };
 

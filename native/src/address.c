@@ -8,6 +8,7 @@
 
 #include "channel.h"
 #include "os.h"
+#include "testing.h"
 
 /* Takes the completion with `token` out of the queue, wherever it stands. */
 static bool pick(struct mp_channel *channel, uint64_t token, int32_t *result)

@@ -8,6 +8,7 @@
 
 #include "floor.h"
 #include "os.h"
+#include "testing.h"
 
 #define DEFAULT_QUEUE_ENTRIES 256u
 #define DEFAULT_MAX_HANDLES 16384u
