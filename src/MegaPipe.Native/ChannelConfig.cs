@@ -16,7 +16,7 @@ internal enum ChannelConfigFlags : uint
     /// <summary>Act as if this kernel had no fixed-fd install (tests; native/src/testing.h).</summary>
     NoFdInstall = 1u << 1,
 
-    /// <summary>Wake through an eventfd even where the kernel can post a completion directly (tests; likewise).</summary>
+    /// <summary>Wake through an eventfd even where the kernel can post a completion (tests; likewise).</summary>
     WakeEventFd = 1u << 2,
 
     /// <summary>No receive buffers: plain reads only.</summary>
