@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 
 #include "megapipe.h"
+#include "testing.h"
 
 #define SIZE(type) printf(#type " %zu\n", sizeof(struct type))
 #define FIELD(type, field) printf(#type "." #field " %zu\n", offsetof(struct type, field))

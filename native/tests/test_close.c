@@ -78,7 +78,7 @@ static void close_abort_of_listener_leaves_the_shared_socket(void)
 	listener = rig_listen(&one, AF_INET, 0);
 	other = listener;
 	other.fd = dup(listener.fd);
-	other.handle = mp_register(two.channel, other.fd, 0, 0);
+	other.handle = mp_register(two.channel, other.fd, 0, 0, 0);
 	CHECK_EQUAL(0, mp_close(one.channel, listener.handle, MP_CLOSE_ABORT));
 	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&one, listener.handle, MP_STAGE_CLOSE).flags);
 	link = rig_connect(&two, &other, 0);
@@ -241,7 +241,7 @@ static void disconnect_of_unconnected_socket_reports_enotconn(void)
 	struct rig rig;
 
 	rig_open(&rig, NULL);
-	link.handle = mp_register(rig.channel, fd, 0, 0);
+	link.handle = mp_register(rig.channel, fd, 0, 0, 0);
 	CHECK_EQUAL(0, mp_disconnect(rig.channel, link.handle, MP_SHUT_WRITE));
 	CHECK_EQUAL(-ENOTCONN, rig_take(&rig, link.handle, MP_STAGE_CLOSE).result);
 	rig_unlink(&rig, &link, 0);

@@ -40,7 +40,7 @@ internal static unsafe partial class NativeMethods
     public static partial void mp_destroy(nint channel);
 
     [LibraryImport(Library)]
-    public static partial long mp_register(nint channel, int fd, ulong cookie, ulong cpuMask);
+    public static partial long mp_register(nint channel, int fd, ulong cookie, ulong cpuMask, uint backlog);
 
     [LibraryImport(Library)]
     [SuppressGCTransition]
