@@ -1,4 +1,4 @@
-/* The socket system calls that are no ring requests. */
+/* The socket system calls that do not go through the ring. */
 #define _GNU_SOURCE
 #include "os.h"
 

@@ -1,4 +1,4 @@
-/* The socket system calls that are no ring requests. A seam like ring.h: the fake kernel replaces it. */
+/* The socket system calls that do not go through the ring. A seam like ring.h: the fake kernel replaces it. */
 #ifndef MP_OS_H
 #define MP_OS_H
 
