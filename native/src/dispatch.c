@@ -252,8 +252,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		int64_t until_ns = shortened ? mp_os_now_ns() + ends_ns : 0;
 		int32_t result = enter(channel, shortened ? ends_ns : sleep_ns);
 		bool woken = awake_again(channel);
-		/* If a signal ends the wait after requests were submitted, io_uring_enter returns their number,
-		 * not -EINTR. */
+		/* A kernel that took requests hides the signal that ended its wait behind their number. */
 		bool waited = result >= 0 && !owed && !hungry && !mp_ring_pending(&channel->ring);
 
 		/* Not the caller's time was over but that until the next poll for an end (ends.c); earlier it was a

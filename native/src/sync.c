@@ -1,6 +1,5 @@
-/* Queries about a handle: its address, an fd for it. Making the fd of a lightweight socket is the one request whose
- * answer the caller wants at once: it completes while it is submitted, so its completion is in the queue when the
- * kernel returns. It is taken from among the others, which keep their order. */
+/* The few requests whose answer the caller wants at once: they complete while they are submitted, so their completion
+ * is in the queue when the kernel returns. It is taken from among the others, which keep their order. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sys/socket.h>

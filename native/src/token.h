@@ -1,6 +1,5 @@
-/* user_data of every request: which operation, on which generation of which handle. The one place in C that knows
- * the layout (op 8 bits | generation 32 bits | index 24 bits); a handle is a token without its operation. In C#
- * TransportChannel knows the index's bits. */
+/* user_data of every request: which operation, on which generation of which handle. The one place that knows the
+ * layout (op 8 bits | generation 32 bits | index 24 bits); a handle is a token without its operation. */
 #ifndef MP_TOKEN_H
 #define MP_TOKEN_H
 
