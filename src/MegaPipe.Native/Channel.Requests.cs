@@ -1,6 +1,5 @@
-// The channel's requests, in the order in which a connection meets them: accept, read, write, close. They fill the
-// batch. System calls are made by Register, RegisterCopy, SetBacklog, Connect and Transfer, and by the request that
-// makes the batch full, which is then flushed (Filled).
+// The channel's requests, in the order in which a connection meets them: accept, read, write, close. All fill the
+// batch; none makes a system call but Register, Connect and Transfer.
 using System.Net;
 using Tmds.Linux;
 
