@@ -31,6 +31,18 @@ public sealed class CarrierPoolTests : IDisposable
     }
 
     [Fact]
+    public void HandOver_CarrierIsBackFromTheApplication_TheOtherOneStaysASpare()
+    {
+        CarrierPool pool = new();
+        using TestChannel test = new(carriers: 1);
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.False(pool.TryHandOver(test.Channel, test.Channel.HandOvers));
+            Assert.Equal((1, 1), (pool.LiveCount, pool.SpareCount));
+        }
+    }
+
+    [Fact]
     public void ThreadRefused_NoCarrierAndNoneLeft_UntilOneCanBeStartedAgain()
     {
         CarrierPool pool = new();

@@ -14,6 +14,9 @@ public sealed class GuardedPoolTests
     /// <summary>Far above what is measured, far below what a stuck pool takes.</summary>
     private static readonly TimeSpan s_slack = TimeSpan.FromSeconds(3);
 
+    /// <summary>After that nothing but a wake-up makes the channel look: every read has its poll for the end.</summary>
+    private static readonly TimeSpan s_settled = TimeSpan.FromSeconds(1);
+
     [Theory]
     [InlineData("none", 40)]
     [InlineData("short", 40)]
@@ -63,6 +66,16 @@ public sealed class GuardedPoolTests
         TimeSpan all = Stopwatch.GetElapsedTime(start);
         Assert.True(worst < s_slack, $"others waited {worst.TotalSeconds:0.000} s");
         Assert.True(all < GuardedServer.Block + s_slack, $"the blocked ones took {all.TotalSeconds:0.000} s");
+    }
+
+    [Fact]
+    public async Task PoolStaysStuck_WhatAHandlerHasFlushedIsSent()
+    {
+        await using ChildProcess server = await StuckPoolServer.StartAsync();
+        HttpPeer peer = await ConnectAsync(int.Parse(server.Answer, CultureInfo.InvariantCulture));
+        Assert.Equal("plain", await peer.GetAsync("/"));
+        await Task.Delay(s_settled);
+        Assert.Equal("sent", await peer.GetAsync("/stick"));
     }
 
     private static async Task<TimeSpan> TimeAsync(HttpPeer peer)

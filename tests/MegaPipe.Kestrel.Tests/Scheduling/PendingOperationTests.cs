@@ -1,4 +1,5 @@
 // The waiting protocol alone: who releases, which token counts, and what a late callback may do.
+using System.Runtime.CompilerServices;
 using MegaPipe.Kestrel.Internal;
 using MegaPipe.Kestrel.Tests.Support;
 
@@ -105,6 +106,38 @@ public sealed class PendingOperationTests
 
         Release(2);
         Assert.Equal(2, await second.InTime());
+    }
+
+    [Fact]
+    public void Token_AfterTheResult_KnowsNothingOfTheOperation()
+    {
+        using CancellationTokenSource source = new();
+        WeakReference operation = Complete(source.Token);
+        GC.Collect();
+        Assert.False(operation.IsAlive, "The token of an operation that is over still refers to it.");
+
+        // Whatever lives in its frame does not live when it has returned.
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static WeakReference Complete(CancellationToken token)
+        {
+            Lock sync = new();
+            Number number = new(sync, s_scheduling) { Result = 1 };
+            lock (sync)
+            {
+                number.Begin(token);
+            }
+
+            ValueTask<int> awaited = number.Await();
+            lock (sync)
+            {
+                Assert.True(number.TryRelease());
+            }
+
+            number.Run();
+            Assert.True(awaited.IsCompletedSuccessfully);
+            Assert.Equal(1, awaited.Result);
+            return new WeakReference(number);
+        }
     }
 
     [Fact]

@@ -6,15 +6,10 @@ namespace MegaPipe.Kestrel.Tests.Scheduling;
 [Trait("Area", "Scheduling")]
 public sealed class TurnRaceTests
 {
-    private const int Rounds = 10_000;
+    private const int Rounds = 3_000;
 
     /// <summary>On a machine so busy that one side always comes first.</summary>
     private const int MostRounds = 100_000;
-
-    /// <summary>Spins after they met, of the watcher and of the carrier: each round hits another moment.</summary>
-    private const int Delays = 400;
-
-    private const int OtherDelays = 37;
 
     private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(30);
 
@@ -24,15 +19,16 @@ public sealed class TurnRaceTests
         using TestChannel test = new(carriers: 2);
         int taken = 0;
         Meeting meeting = new();
+        Edge edge = new();
         for (int round = 1; round <= Rounds || (taken == 0 && round <= MostRounds); round++)
         {
             int number = round;
             test.Ready(new TestContinuation(test.Scheduling, () =>
             {
                 meeting.Carrier(number);
-                Thread.SpinWait(number % OtherDelays);
+                edge.DelayCarrier();
             }));
-            long next = TakeAway(test, meeting, round);
+            long next = TakeAway(test, meeting, edge, round);
             if (next < 0)
             {
                 TestChannel.WaitUntil(
@@ -57,6 +53,7 @@ public sealed class TurnRaceTests
         int both = 0;
         int inRing = 0;
         Meeting meeting = new();
+        Edge edge = new();
         for (int round = 1; round <= Rounds || (inRing == 0 && round <= MostRounds); round++)
         {
             int number = round;
@@ -65,7 +62,7 @@ public sealed class TurnRaceTests
             test.Ready(new TestContinuation(test.Scheduling, () =>
             {
                 meeting.Carrier(number);
-                Thread.SpinWait(number % OtherDelays);
+                edge.DelayCarrier();
                 entered = test.Channel.TryEnterRing();
                 tried.Set();
                 meeting.End(number);
@@ -74,7 +71,7 @@ public sealed class TurnRaceTests
                     test.Channel.LeaveRing();
                 }
             }));
-            long next = TakeAway(test, meeting, round);
+            long next = TakeAway(test, meeting, edge, round);
             Assert.True(tried.Wait(s_limit));
             both += entered && next >= 0 ? 1 : 0;
             inRing += entered ? 1 : 0;
@@ -95,13 +92,50 @@ public sealed class TurnRaceTests
         Assert.True(inRing > 0);
     }
 
-    /// <summary>Meets the carrier, and then takes the channel a little later. The next epoch, or -1.</summary>
-    private static long TakeAway(TestChannel test, Meeting meeting, int round)
+    /// <summary>Meets the carrier, and takes the channel as it comes to the exchange. The next epoch, or -1.</summary>
+    private static long TakeAway(TestChannel test, Meeting meeting, Edge edge, int round)
     {
         long epoch = test.Channel.HandOvers;
         meeting.Watcher(round);
-        Thread.SpinWait(round % Delays);
-        return test.Channel.TryTakeAway(epoch);
+        edge.DelayWatcher();
+        long next = test.Channel.TryTakeAway(epoch);
+        edge.Learn(watcherWasFirst: next >= 0);
+        return next;
+    }
+
+    /// <summary>
+    /// Keeps the rounds at the moment at which both exchange: whoever was first waits longer in the next one. The step
+    /// grows while one side stays first and shrinks when it changes.
+    /// </summary>
+    private sealed class Edge
+    {
+        private const int MaxStep = 1 << 12;
+
+        // Of the watcher, where positive; of the carrier, where negative. A few tenths of a nanosecond each.
+        private int _delay;
+        private int _step = MaxStep;
+        private bool _watcherWasFirst;
+
+        public void DelayWatcher() => Spin(Volatile.Read(ref _delay));
+
+        public void DelayCarrier() => Spin(-Volatile.Read(ref _delay));
+
+        /// <summary>While the carrier waits for the next round.</summary>
+        public void Learn(bool watcherWasFirst)
+        {
+            _step = watcherWasFirst == _watcherWasFirst ? Math.Min(_step * 2, MaxStep) : Math.Max(_step / 4, 1);
+            _watcherWasFirst = watcherWasFirst;
+            Volatile.Write(ref _delay, _delay + (watcherWasFirst ? _step : -_step));
+        }
+
+        private static void Spin(int count)
+        {
+            int place = 0;
+            while (Volatile.Read(ref place) < count)
+            {
+                place++;
+            }
+        }
     }
 
     /// <summary>Both threads leave at the same moment, if both have a CPU.</summary>

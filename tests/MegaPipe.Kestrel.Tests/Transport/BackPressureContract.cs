@@ -61,6 +61,56 @@ public abstract class BackPressureContract(TransportKind kind)
     }
 
     [Fact]
+    public async Task Read_TakenWhileThePauseIsDecided_GoesOn()
+    {
+        // Each byte reaches the limit, and a thread that does nothing else takes it at that very moment.
+        const int Bytes = 2_000;
+        await using TransportHarness harness = TransportHarness.Create(kind, settings =>
+            settings.MaxReadBufferSize = 1);
+        ConnectedPair pair = await harness.ConnectAsync();
+        PipeReader input = pair.Server.Transport.Input;
+        long taken = 0;
+        bool end = false;
+        Task take = RunAsync(() =>
+        {
+            while (!Volatile.Read(ref end))
+            {
+                if (input.TryRead(out ReadResult result))
+                {
+                    long length = result.Buffer.Length;
+                    input.AdvanceTo(result.Buffer.End);
+                    Volatile.Write(ref taken, taken + length);
+                }
+            }
+        });
+        Task send = RunAsync(() =>
+        {
+            try
+            {
+                for (int sent = 1; sent <= Bytes; sent++)
+                {
+                    pair.Client.Send([0]);
+                    long limit = Environment.TickCount64 + (long)InTimeExtensions.Limit.TotalMilliseconds;
+                    for (SpinWait wait = default; Volatile.Read(ref taken) != sent;)
+                    {
+                        Assert.True(Environment.TickCount64 < limit, $"{taken} of {sent} bytes");
+                        wait.SpinOnce(sleep1Threshold: -1);
+                    }
+                }
+            }
+            finally
+            {
+                Volatile.Write(ref end, true);
+            }
+        });
+        await send;
+        await take.InTime();
+
+        static Task RunAsync(Action action) => Task.Factory.StartNew(
+            action, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    }
+
+    [Fact]
     public async Task Read_PausedThenRead_EveryByteArrivesInOrder()
     {
         const int Total = 8 * 1024 * 1024;

@@ -11,6 +11,9 @@ public abstract class CloseContract(TransportKind kind)
     private const int SlowReaderBytes = 33_553_556;
     private const int SmallSocketBuffer = 16 * 1024;
 
+    /// <summary>Long enough for a dispose that waits for nothing.</summary>
+    private static readonly TimeSpan s_moment = TimeSpan.FromMilliseconds(300);
+
     [Theory]
     [InlineData(0)]
     [InlineData(1)]
@@ -123,6 +126,28 @@ public abstract class CloseContract(TransportKind kind)
         await pair.Server.DisposeAsync().InTime();
         await pair.Server.DisposeAsync().InTime();
         Assert.Empty(await pair.Client.ReceiveToEndAsync());
+    }
+
+    [Fact]
+    public async Task Dispose_CallbackOfConnectionClosedRuns_WaitsForIt()
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind);
+        ConnectedPair pair = await harness.ConnectAsync();
+        using ManualResetEventSlim entered = new();
+        using ManualResetEventSlim release = new();
+        using CancellationTokenRegistration callback = pair.Server.ConnectionClosed.Register(() =>
+        {
+            entered.Set();
+            release.Wait(InTimeExtensions.Limit);
+        });
+        Task dispose = Task.Run(async () => await pair.Server.DisposeAsync());
+        await Task.Run(() => Assert.True(entered.Wait(InTimeExtensions.Limit)));
+        // The client has its FIN: nothing else is left to wait for.
+        Assert.Empty(await pair.Client.ReceiveToEndAsync());
+        await Task.Delay(s_moment);
+        Assert.False(dispose.IsCompleted);
+        release.Set();
+        await dispose.InTime();
     }
 
     [Fact]

@@ -17,7 +17,7 @@ public abstract class MemoryContract(TransportKind kind)
         });
         var listener = await harness.BindAsync();
 
-        // Idle; with input unread; paused; output unsent and aborted; reset by the client; closed well.
+        // Idle; with input unread; paused; output unsent or unflushed and aborted; reset; closed well.
         await harness.ConnectAsync(listener);
         ConnectedPair unread = await harness.ConnectAsync(listener);
         await unread.Client.SendAllAsync(new byte[10_000]);
@@ -35,12 +35,33 @@ public abstract class MemoryContract(TransportKind kind)
         await reset.Client.SendAllAsync(new byte[5_000]);
         reset.Client.Reset();
 
+        ConnectedPair unflushed = await harness.ConnectAsync(listener);
+        unflushed.Server.Transport.Output.GetMemory(100);
+        unflushed.Server.Transport.Output.Advance(100);
+        unflushed.Server.Abort(new ConnectionAbortedException("because"));
+        await unflushed.Server.ConnectionClosed.WaitForCancellation().InTime();
+
         ConnectedPair closed = await harness.ConnectAsync(listener);
         await closed.Server.Transport.Output.WriteAsync(new byte[100_000]).InTime();
         await closed.Client.ReceiveExactlyAsync(100_000);
 
         Assert.True(harness.Memory.Rented > 0, "the transport never used the pool factory of its services");
         await harness.StopAsync();
+        await Eventually.True(() => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks out");
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(10_000)]
+    public async Task Blocks_OfAnOpenConnectionThatHasSentEverything_AreAllReturned(int bytes)
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind, settings => settings.TrackMemory = true);
+        ConnectedPair pair = await harness.ConnectAsync();
+        await pair.Client.SendAllAsync(new byte[bytes]);
+        await pair.Server.Transport.Input.ReadExactlyAsync(bytes);
+        await pair.Server.Transport.Output.WriteAsync(new byte[bytes]).InTime();
+        await pair.Client.ReceiveExactlyAsync(bytes);
+        Assert.True(harness.Memory.Rented > 0, "the transport never used the pool factory of its services");
         await Eventually.True(() => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks out");
     }
 

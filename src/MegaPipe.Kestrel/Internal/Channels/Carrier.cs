@@ -197,6 +197,29 @@ internal sealed class CarrierPool
     }
 
     /// <summary>
+    /// Gives <paramref name="channel"/> to another carrier if that of <paramref name="epoch"/> still is in application
+    /// code. false when it is not, or no carrier is to be had; one comes back when its handler does.
+    /// </summary>
+    internal bool TryHandOver(TransportChannel channel, long epoch)
+    {
+        // A carrier first, then the channel: a channel is never without one.
+        if (TryTakeSpare(channel.Scheduling.MaxCarriers) is not { } carrier)
+        {
+            return false;
+        }
+
+        long next = channel.TryTakeAway(epoch);
+        if (next < 0)
+        {
+            ReturnSpare(carrier);
+            return false;
+        }
+
+        carrier.Assign(channel, next);
+        return true;
+    }
+
+    /// <summary>
     /// After a thread was refused: tries again, at most every 100 ms, and keeps the carrier as a spare. Without this
     /// nobody would: while none is to be had application code does not run where it could need one.
     /// </summary>

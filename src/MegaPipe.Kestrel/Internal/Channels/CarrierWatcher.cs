@@ -199,32 +199,18 @@ internal sealed class CarrierWatcher
 
         private void HandOver(CarrierWatcher watcher, long epoch)
         {
-            // A carrier first, then the channel: a channel is never without one.
-            Carrier? carrier = CarrierPool.Instance.TryTakeSpare(Channel.Scheduling.MaxCarriers);
-            if (carrier is null)
+            CarrierPool pool = CarrierPool.Instance;
+            bool done = pool.TryHandOver(Channel, epoch);
+            if (done)
             {
-                if (CarrierPool.Instance.ThreadsRefused)
-                {
-                    warnings.NoThread();
-                }
-
-                return; // at the bound; one comes back when its handler does
+                Interlocked.Increment(ref watcher.HandOverCount);
             }
 
-            long next = Channel.TryTakeAway(epoch);
-            if (next < 0)
-            {
-                CarrierPool.Instance.ReturnSpare(carrier);
-                return;
-            }
-
-            Interlocked.Increment(ref watcher.HandOverCount);
-            carrier.Assign(Channel, next);
-            if (CarrierPool.Instance.ThreadsRefused)
+            if (pool.ThreadsRefused)
             {
                 warnings.NoThread();
             }
-            else if (CarrierPool.Instance.IsExhausted(Channel.Scheduling.MaxCarriers))
+            else if (done && pool.IsExhausted(Channel.Scheduling.MaxCarriers))
             {
                 warnings.Exhausted();
             }

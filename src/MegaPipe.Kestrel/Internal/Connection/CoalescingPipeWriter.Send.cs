@@ -130,18 +130,6 @@ internal sealed partial class CoalescingPipeWriter
         }
     }
 
-    /// <summary>The connection is over and the application has completed this end: the last memory goes back.</summary>
-    public void Free()
-    {
-        lock (_sync)
-        {
-            if (_closed && _completed)
-            {
-                FreeAll();
-            }
-        }
-    }
-
     private int Sendable(SendSegment segment) =>
         (ReferenceEquals(segment, _flushedIn) ? _flushedTo : segment.Filled) - segment.Sent;
 

@@ -58,7 +58,6 @@ internal sealed partial class MegaPipeConnection
         _output.Complete();
         await _retiredDone.Task.ConfigureAwait(false);
         await _closedFired.Task.ConfigureAwait(false);
-        _output.Free();
         _socket?.Dispose();
         _connectionClosed.Dispose();
         await base.DisposeAsync().ConfigureAwait(false);
@@ -136,11 +135,6 @@ internal sealed partial class MegaPipeConnection
         EndSocket(abort);
         int error = Channel.Native.Close(Handle, abort);
         System.Diagnostics.Debug.Assert(error >= 0);
-        if (_receiving == Receiving.Paused)
-        {
-            EndReceiving(ChannelError.Canceled);
-        }
-
         if (!_sending)
         {
             EndSending();

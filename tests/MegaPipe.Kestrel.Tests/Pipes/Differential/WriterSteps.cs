@@ -351,7 +351,6 @@ internal sealed class WriterRun
         EndDrain();
         Settle();
         Equal(null, _pending, "a flush that is still pending at the end");
-        _subject.Free();
         Equal(0, _memory.BlocksOut, "blocks of memory out");
         _source?.Dispose();
     }
