@@ -163,8 +163,8 @@ static void close_in_the_batch_of_a_large_write_ends_both(void)
 		for_both_kinds(write_and_close);
 }
 
-/* As when a server answers before it has read the whole request. The RST that the kernel sends for the unread bytes comes
- * behind the FIN: the peer reads the answer and its end. */
+/* As when a server answers before it has read the whole request. The RST that the kernel sends for the unread bytes
+ * comes behind the FIN: the peer reads the answer and its end. */
 static void close_unread(struct rig *rig, uint32_t accept_flags)
 {
 	struct rig_link link = rig_link(rig, AF_INET, accept_flags);

@@ -48,9 +48,9 @@ static bool reset(struct mp_channel *channel, struct mp_slot *slot)
 }
 
 /* Where the target of a transfer has the socket without knowing (transfer.c), closing it here would not end it; where
- * the kernel releases a closed lightweight socket late, its peer would get the end late; and a TCP socket that is closed
- * with unread bytes sends RST, which may overtake an answer on its way. There the connection is shut down first, both
- * ways as close(2) does. A worker of the kernel does it, so the close waits for its completion. */
+ * the kernel releases a closed lightweight socket late, its peer would get the end late; and a TCP socket that is
+ * closed with unread bytes sends RST, which may overtake an answer on its way. There the connection is shut down first,
+ * both ways as close(2) does. A worker of the kernel does it, so the close waits for its completion. */
 static bool ends_first(const struct mp_channel *channel, const struct mp_slot *slot)
 {
 	bool late = channel->releases_late && slot->kind == MP_KIND_SOCKET && (slot->flags & MP_SLOT_FIXED) &&
