@@ -29,7 +29,7 @@ internal sealed unsafe partial class Channel
     /// <summary>
     /// The local address, with a system call. Null and a negative errno where it cannot be told
     /// (<see cref="ChannelError.NotSupported"/>: a lightweight socket on a kernel without
-    /// <see cref="Feature.SocketName"/>).
+    /// <see cref="Feature.FdInstall"/>).
     /// </summary>
     public EndPoint? LocalEndPoint(long handle, out int error)
     {
