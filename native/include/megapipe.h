@@ -135,9 +135,8 @@ enum {
 	MP_FEATURE_FD_INSTALL = 5,    /* lightweight socket to fd (6.8) */
 	MP_FEATURE_NO_IOWAIT = 6,     /* a waiting ring does not show as iowait (6.15) */
 	MP_FEATURE_DIRECT_WAKE = 7,   /* wake without an eventfd (6.13) */
-	MP_FEATURE_SOCKET_NAME = 8,   /* getsockname on a lightweight socket (after 6.18) */
-	MP_FEATURE_PROMPT_CLOSE = 9,  /* a closed lightweight socket is released at once (6.13) */
-	MP_FEATURE_COUNT = 10,
+	MP_FEATURE_PROMPT_CLOSE = 8,  /* a closed lightweight socket is released at once (6.13) */
+	MP_FEATURE_COUNT = 9,
 };
 
 #define MP_REASON_BYTES 160

@@ -23,8 +23,8 @@
 #define MOST_FEATURES_BYTES 65536u
 
 static const char *const names[MP_FEATURE_COUNT] = {
-	"ring",       "leased_read", "lwsocket",    "transfer",    "single_thread",
-	"fd_install", "no_iowait",   "direct_wake", "socket_name", "prompt_close",
+	"ring",       "leased_read", "lwsocket",    "transfer",     "single_thread",
+	"fd_install", "no_iowait",   "direct_wake", "prompt_close",
 };
 
 const char *mp_feature_name(uint32_t feature)
@@ -261,26 +261,6 @@ static void probe_transfer(struct mp_features *features, struct mp_ring *ring, i
 		       mp_error_text(result));
 }
 
-static void probe_socket_name(struct mp_features *features, struct mp_ring *ring, int32_t index)
-{
-	struct sockaddr_storage name = { .ss_family = AF_UNSPEC };
-	int32_t bytes = sizeof name;
-	struct io_uring_sqe request = { .opcode = IORING_OP_URING_CMD,
-					.fd = index,
-					.flags = IOSQE_FIXED_FILE,
-					.off = MP_SOCKET_OP_GETSOCKNAME,
-					.addr = (uint64_t)(uintptr_t)&name,
-					.addr3 = (uint64_t)(uintptr_t)&bytes };
-	int32_t result = index < 0 ? index : try_request(ring, &request, NULL);
-
-	if (result >= 0 && name.ss_family == AF_UNIX)
-		allow(features, MP_FEATURE_SOCKET_NAME);
-	else
-		refuse(features, MP_FEATURE_SOCKET_NAME,
-		       "getsockname on a lightweight socket: %s. Kernels after 6.18 bring it.",
-		       mp_error_text(result < 0 ? result : -EOPNOTSUPP));
-}
-
 static void probe_prompt_close(struct mp_features *features)
 {
 	if (mp_ring_releases_at_once())
@@ -368,7 +348,6 @@ static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 	probe_single_thread(features);
 	index = probe_lwsocket(features, ring);
 	probe_fd_install(features, ring, index);
-	probe_socket_name(features, ring, index);
 	probe_transfer(features, ring, index);
 	probe_prompt_close(features);
 	armed = probe_leased_read(features, ring, &buffers, registered, pair);
