@@ -25,8 +25,8 @@ enum {
 	HANDSHAKE_TIMEOUT_S = 5,
 	EVENTS = 256,
 	READ_BYTES = 65536,
-	HEADER_BYTES = 8, // 2 + 16-bit length + masking key
-	SUB_BUCKETS = 64, // per power of two: 1.6 % resolution
+	HEADER_BYTES = 8,           // 2 + 16-bit length + masking key
+	SUB_BUCKETS = 64,           // per power of two: 1.6 % resolution
 	BUCKETS = 40 * SUB_BUCKETS, // up to 2^40 ns, 18 minutes
 };
 
@@ -275,8 +275,8 @@ int main(int argc, char **argv)
 
 	struct rusage usage;
 	getrusage(RUSAGE_SELF, &usage);
-	double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
-		+ (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+	double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+		     (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 	printf("{\"requests\":%llu,\"bad_responses\":%llu,\"errors\":%llu,\"seconds\":%.6f,\"rps\":%.1f,\"bytes\":%llu,"
 	       "\"latency_us\":{\"mean\":%.1f,\"p50\":%.1f,\"p75\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"max\":%.1f},"
 	       "\"cpu_seconds\":%.6f}\n",

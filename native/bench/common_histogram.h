@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-#define HISTOGRAM_PART_BITS 7u                    /* 128 parts for each power of two: 0.8 % */
-#define HISTOGRAM_LIMIT_BITS 40u                  /* values up to 2^40 ns, 18 minutes; longer ones count as that */
+#define HISTOGRAM_PART_BITS 7u   /* 128 parts for each power of two: 0.8 % */
+#define HISTOGRAM_LIMIT_BITS 40u /* values up to 2^40 ns, 18 minutes; longer ones count as that */
 #define HISTOGRAM_BUCKETS ((HISTOGRAM_LIMIT_BITS - HISTOGRAM_PART_BITS + 1u) << HISTOGRAM_PART_BITS)
 
 struct histogram {

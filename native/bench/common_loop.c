@@ -20,16 +20,16 @@
 #include "common.h"
 
 #define EVENTS_AT_A_TIME 256
-#define RECEIVE_BYTES    (256u * 1024u)
-#define RETRY_NS         (10u * 1000000u)     /* pause after a failure, so that a dead server does not make us spin */
-#define STUCK_NS         (2u * NS_PER_SECOND) /* as wrk counts time-outs */
-#define OPEN_AT_ONCE     64u                  /* connects before answers are looked at: under any listen backlog */
+#define RECEIVE_BYTES (256u * 1024u)
+#define RETRY_NS (10u * 1000000u)     /* pause after a failure, so that a dead server does not make us spin */
+#define STUCK_NS (2u * NS_PER_SECOND) /* as wrk counts time-outs */
+#define OPEN_AT_ONCE 64u              /* connects before answers are looked at: under any listen backlog */
 
 struct connection {
 	int32_t fd; /* -1: closed */
 	bool waits_to_send;
-	bool free;           /* in the ring of free connections (open loop) */
-	bool server_closes;  /* an answer said so */
+	bool free;          /* in the ring of free connections (open loop) */
+	bool server_closes; /* an answer said so */
 	uint32_t in_flight;
 	uint32_t oldest;     /* index in due_ns of the oldest request in flight */
 	uint64_t to_start;   /* requests this connection may still begin; UINT64_MAX without limit */
@@ -358,8 +358,7 @@ static void begin_due(struct loop *loop, uint64_t now)
 static void reopen_lost(struct loop *loop, uint64_t now)
 {
 	while (loop->retry.count > 0 && loop->connections[loop->retry.items[loop->retry.head]].retry_ns <= now) {
-		struct connection *connection =
-			&loop->connections[queue_take(&loop->retry, loop->config->connections)];
+		struct connection *connection = &loop->connections[queue_take(&loop->retry, loop->config->connections)];
 
 		if (connection->fd < 0)
 			start_connection(loop, connection, now);

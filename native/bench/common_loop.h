@@ -31,12 +31,12 @@ struct loop_config {
 };
 
 struct loop_result {
-	uint64_t requests;       /* answered within the measured time, good or bad */
-	uint64_t bad_responses;  /* of those */
-	uint64_t errors;         /* failed connects, resets, streams that broke off early, requests stuck for 2 s */
-	uint64_t unfinished;     /* open loop: due, not answered at the end; they are in the latencies with their age */
-	uint64_t connections;    /* opened within the measured time */
-	uint64_t bytes;          /* received */
+	uint64_t requests;      /* answered within the measured time, good or bad */
+	uint64_t bad_responses; /* of those */
+	uint64_t errors;        /* failed connects, resets, streams that broke off early, requests stuck for 2 s */
+	uint64_t unfinished;    /* open loop: due, not answered at the end; they are in the latencies with their age */
+	uint64_t connections;   /* opened within the measured time */
+	uint64_t bytes;         /* received */
 	double seconds;
 	double cpu_seconds;      /* of this process, within the measured time */
 	int32_t first_error;     /* errno of the first error, or 0 */

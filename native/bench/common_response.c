@@ -94,10 +94,10 @@ static enum response_outcome read_chunk_size(struct response *response, const ch
 
 	for (; digits < bytes; digits++) {
 		char c = line[digits];
-		uint32_t digit = c >= '0' && c <= '9'	? (uint32_t)(c - '0')
-				 : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10u
-				 : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A') + 10u
-							: 16u;
+		uint32_t digit = c >= '0' && c <= '9' ? (uint32_t)(c - '0') :
+				 c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10u :
+				 c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A') + 10u :
+							16u;
 
 		if (digit == 16u)
 			break;

@@ -36,6 +36,9 @@ struct rpc_thread {
 	void *channel;       /* struct mp_channel *, once ready; NULL for epoll */
 };
 
+/* Connections that any server queues. */
+#define RPC_BACKLOG 4096
+
 /* A bound IPv4 socket on every address; listening unless `backlog` is 0. */
 int32_t rpc_bind(uint16_t port, bool reuse_port, int32_t backlog);
 

@@ -13,8 +13,8 @@
 #include "common_rpc.h"
 
 #define EVENTS_AT_A_TIME 256
-#define RECEIVE_BYTES    (64u * 1024u)
-#define ACCEPTS_AT_ONCE  64 /* then other connections have their turn; the listener is level-triggered */
+#define RECEIVE_BYTES (64u * 1024u)
+#define ACCEPTS_AT_ONCE 64 /* then other connections have their turn; the listener is level-triggered */
 
 struct rpc_connection {
 	int32_t fd;

@@ -11,9 +11,9 @@
 #include "megapipe.h"
 
 #define EVENTS_AT_A_TIME 256
-#define ACCEPTS          4u    /* outstanding per listener: more of them re-arm in vain (see mp-http.c) */
-#define PLAIN_BYTES      4096u /* what one plain read asks for, at least */
-#define HANDLES          32768u
+#define ACCEPTS 4u        /* outstanding per listener: more of them re-arm in vain (see mp-http.c) */
+#define PLAIN_BYTES 4096u /* what one plain read asks for, at least */
+#define HANDLES 32768u
 
 struct rpc_connection {
 	mp_handle handle;
@@ -23,7 +23,7 @@ struct rpc_connection {
 	uint64_t due_bytes; /* of responses not yet given to mp_write */
 	struct rpc_connection *next_free;
 	struct rpc_connection *next; /* of all */
-	char buffer[]; /* plain reads */
+	char buffer[];               /* plain reads */
 };
 
 struct rpc_loop {
@@ -171,7 +171,8 @@ void rpc_megapipe_run(struct rpc_thread *thread)
 	if (!config->leased)
 		loop.buffer_bytes = config->message_bytes > PLAIN_BYTES ? config->message_bytes : PLAIN_BYTES;
 	check("mp_create", mp_create(&channel, &loop.channel));
-	loop.listener = mp_register(loop.channel, thread->listener, 0, config->partition ? thread->cpu_mask : 0);
+	loop.listener =
+		mp_register(loop.channel, thread->listener, 0, config->partition ? thread->cpu_mask : 0, RPC_BACKLOG);
 	check("mp_register", loop.listener);
 	begin_accepts(&loop, ACCEPTS);
 	check("mp_flush", mp_flush(loop.channel));

@@ -14,10 +14,10 @@
 #include "common.h"
 #include "common_loop.h"
 
-#define HEADERS_LIMIT    16u
-#define OVERTIME_SECONDS 45u           /* opening connections takes at most 30 s; past this something hangs */
-#define REQUESTS_LIMIT   (256ull << 20) /* bytes of the prepared requests: body x pipeline */
-#define CONNECT_WAIT_MS  3000
+#define HEADERS_LIMIT 16u
+#define OVERTIME_SECONDS 45u          /* opening connections takes at most 30 s; past this something hangs */
+#define REQUESTS_LIMIT (256ull << 20) /* bytes of the prepared requests: body x pipeline */
+#define CONNECT_WAIT_MS 3000
 
 static const char usage[] =
 	"usage: mp-load rpc|http --port PORT [options]\n"
@@ -56,8 +56,26 @@ struct options {
 	struct loop_config loop;
 };
 
-enum { HOST = 1, PORT, PATH, CONNECTIONS, SECONDS, WARMUP, PER_CONNECTION, PIPELINE, RATE, METHOD, BODY, CLOSE, SOURCES,
-       HEADER, MESSAGE, JSON, REMOTE, HELP };
+enum {
+	HOST = 1,
+	PORT,
+	PATH,
+	CONNECTIONS,
+	SECONDS,
+	WARMUP,
+	PER_CONNECTION,
+	PIPELINE,
+	RATE,
+	METHOD,
+	BODY,
+	CLOSE,
+	SOURCES,
+	HEADER,
+	MESSAGE,
+	JSON,
+	REMOTE,
+	HELP
+};
 
 static const struct option long_options[] = {
 	{ "host", 1, NULL, HOST },

@@ -12,8 +12,7 @@
 #include "common_response.h"
 #include "common_rpc.h"
 
-#define CORES_LIMIT   64 /* as many as a CPU mask names */
-#define BACKLOG       4096
+#define CORES_LIMIT 64   /* as many as a CPU mask names */
 #define DEFAULT_BATCH 32 /* the paper's threshold */
 
 static const char usage[] =
@@ -33,11 +32,16 @@ static const char usage[] =
 enum { VARIANT = 1, PORT, CORES, MESSAGE, PARTITION, BATCH, LWSOCKET, READ, SINGLE, HELP };
 
 static const struct option long_options[] = {
-	{ "variant", 1, NULL, VARIANT },     { "port", 1, NULL, PORT },
-	{ "cores", 1, NULL, CORES },         { "message-bytes", 1, NULL, MESSAGE },
-	{ "partition", 1, NULL, PARTITION }, { "batch", 1, NULL, BATCH },
-	{ "lwsocket", 1, NULL, LWSOCKET },   { "read", 1, NULL, READ },
-	{ "single-thread", 1, NULL, SINGLE }, { "help", 0, NULL, HELP },
+	{ "variant", 1, NULL, VARIANT },
+	{ "port", 1, NULL, PORT },
+	{ "cores", 1, NULL, CORES },
+	{ "message-bytes", 1, NULL, MESSAGE },
+	{ "partition", 1, NULL, PARTITION },
+	{ "batch", 1, NULL, BATCH },
+	{ "lwsocket", 1, NULL, LWSOCKET },
+	{ "read", 1, NULL, READ },
+	{ "single-thread", 1, NULL, SINGLE },
+	{ "help", 0, NULL, HELP },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -117,7 +121,7 @@ static void start_threads(const struct rpc_config *config, struct rpc_thread *th
 	bool partition = config->variant == RPC_EPOLL_REUSEPORT ||
 			 (config->variant == RPC_MEGAPIPE && config->partition);
 	/* mp_register listens on partitions of its own. */
-	int32_t backlog = config->variant == RPC_MEGAPIPE && config->partition ? 0 : BACKLOG, shared = -1;
+	int32_t backlog = config->variant == RPC_MEGAPIPE && config->partition ? 0 : RPC_BACKLOG, shared = -1;
 	uint64_t mask = 0;
 
 	check_port_is_free(config->port);
@@ -143,8 +147,12 @@ int main(int argc, char **argv)
 {
 	static struct rpc_thread threads[CORES_LIMIT];
 	static pthread_t ids[CORES_LIMIT];
-	struct rpc_config config = { .message_bytes = 64, .cores = 1, .partition = true,
-				     .batch_threshold = DEFAULT_BATCH, .lwsocket = true, .leased = true };
+	struct rpc_config config = { .message_bytes = 64,
+				     .cores = 1,
+				     .partition = true,
+				     .batch_threshold = DEFAULT_BATCH,
+				     .lwsocket = true,
+				     .leased = true };
 	bool variant_given = false;
 	char *block = allocate(1, RPC_BLOCK_BYTES);
 	sigset_t signals;

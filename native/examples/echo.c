@@ -17,7 +17,7 @@
 #include "megapipe.h"
 
 #define EVENTS_AT_A_TIME 64
-#define ACCEPTS          16 /* outstanding at a time; each brings an event and is then made again (MP_ACCEPT_KEEP) */
+#define ACCEPTS 16 /* outstanding at a time; each brings an event and is then made again (MP_ACCEPT_KEEP) */
 
 /* What we know of a client. Its address is the handle's cookie, which comes back in every event of that handle. */
 struct client {
@@ -110,7 +110,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	check("mp_create", mp_create(NULL, &channel));
-	listener = mp_register(channel, listen_on((uint16_t)port), 0, 0);
+	listener = mp_register(channel, listen_on((uint16_t)port), 0, 0, 0);
 	check("mp_register", listener);
 	check("mp_accept", mp_accept(channel, listener, ACCEPTS, MP_ACCEPT_KEEP | MP_ACCEPT_LWSOCKET));
 	for (;;) {

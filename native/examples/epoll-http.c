@@ -16,11 +16,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ANSWER                                                                                              \
-	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 22 Nov 2026 23:40:09 GMT\r\n"            \
+#define ANSWER \
+	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 22 Nov 2026 23:40:09 GMT\r\n" \
 	"Content-Length: 13\r\n\r\nHello, World!"
-#define ANSWER_BYTES     (sizeof(ANSWER) - 1)
-#define MAX_PIPELINED    64
+#define ANSWER_BYTES (sizeof(ANSWER) - 1)
+#define MAX_PIPELINED 64
 #define EVENTS_AT_A_TIME 512
 
 static char answers[MAX_PIPELINED * ANSWER_BYTES];
@@ -33,7 +33,7 @@ static void fail(const char *what)
 
 static int listen_on(uint16_t port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
 	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
@@ -49,7 +49,7 @@ static int listen_on(uint16_t port)
 
 static void add(int epoll, int fd)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 
 	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event))
 		fail("epoll_ctl");

@@ -27,29 +27,29 @@
 
 #include "megapipe.h"
 
-#define KEEP_TEXT                                                                                           \
-	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 22 Nov 2026 23:40:09 GMT\r\n"            \
+#define KEEP_TEXT \
+	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 22 Nov 2026 23:40:09 GMT\r\n" \
 	"Content-Length: 13\r\n\r\nHello, World!"
-#define LAST_TEXT                                                                                           \
-	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 22 Nov 2026 23:40:09 GMT\r\n"            \
+#define LAST_TEXT \
+	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 22 Nov 2026 23:40:09 GMT\r\n" \
 	"Connection: close\r\nContent-Length: 13\r\n\r\nHello, World!"
-#define KEEP_BYTES       ((uint32_t)sizeof(KEEP_TEXT) - 1)
-#define LAST_BYTES       ((uint32_t)sizeof(LAST_TEXT) - 1)
+#define KEEP_BYTES ((uint32_t)sizeof(KEEP_TEXT) - 1)
+#define LAST_BYTES ((uint32_t)sizeof(LAST_TEXT) - 1)
 
-#define CHANNELS_LIMIT   64   /* as many as a CPU mask names */
+#define CHANNELS_LIMIT 64 /* as many as a CPU mask names */
 #define EVENTS_AT_A_TIME 512
 /* Outstanding per channel. Each is re-armed by itself after a connection, mostly in vain: at one request per connection
  * 64 of them cost 17 % more CPU time than the epoll floor, 4 cost 3 %. A burst is still taken four at a time. */
-#define ACCEPTS          4
-#define BACKLOG          4096
-#define REQUEST_BYTES    8192 /* the longest request that may arrive in pieces */
-#define ANSWERS_AT_ONCE  512  /* answers that one write may carry */
-#define HANDLES          65536
+#define ACCEPTS 4
+#define BACKLOG 4096
+#define REQUEST_BYTES 8192  /* the longest request that may arrive in pieces */
+#define ANSWERS_AT_ONCE 512 /* answers that one write may carry */
+#define HANDLES 65536
 /* At 512 connections, CPU time against the epoll floor: 1.04 with the library's defaults (256 buffers, 32 requests),
  * 0.99 with buffers for all that arrives in one batch, 0.90 to 0.99 when their answers also leave as one. At 64 it
  * makes no difference. */
-#define BUFFERS          1024
-#define BATCH            256
+#define BUFFERS 1024
+#define BATCH 256
 
 struct options {
 	uint16_t port;
@@ -59,14 +59,14 @@ struct options {
 
 struct connection {
 	mp_handle handle;
-	uint32_t answers;   /* due, not yet given to mp_write */
-	uint32_t kept;      /* bytes of an incomplete request in `text` */
-	bool writing;       /* a write is in flight; what becomes due meanwhile joins the next one */
-	bool last;          /* the client asked for the end: one more answer, then close */
-	bool ended;         /* the client sends no more */
+	uint32_t answers; /* due, not yet given to mp_write */
+	uint32_t kept;    /* bytes of an incomplete request in `text` */
+	bool writing;     /* a write is in flight; what becomes due meanwhile joins the next one */
+	bool last;        /* the client asked for the end: one more answer, then close */
+	bool ended;       /* the client sends no more */
 	bool closing;
-	bool listed;        /* in the channel's list of connections to look after when the batch is done */
-	char *text;         /* REQUEST_BYTES, allocated when first needed */
+	bool listed; /* in the channel's list of connections to look after when the batch is done */
+	char *text;  /* REQUEST_BYTES, allocated when first needed */
 	struct connection *next_listed;
 	struct connection *next; /* in the list of all, and of free ones */
 	struct connection *next_free;
@@ -363,7 +363,7 @@ static void open_channel(struct server *server)
 		sched_setaffinity(0, sizeof(set), &set);
 	}
 	check("mp_create", mp_create(&config, &server->channel));
-	server->listener_handle = mp_register(server->channel, server->listener, 0, server->cpu_mask);
+	server->listener_handle = mp_register(server->channel, server->listener, 0, server->cpu_mask, BACKLOG);
 	check("mp_register", server->listener_handle);
 	begin_accepts(server, ACCEPTS);
 }
@@ -482,9 +482,10 @@ _Noreturn static void show_usage(FILE *to, int status)
 static void parse_options(struct options *options, int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "channels", 1, NULL, 'c' }, { "lwsocket", 1, NULL, 'l' },	 { "batch", 1, NULL, 'b' },
-		{ "read", 1, NULL, 'r' },     { "single-thread", 1, NULL, 's' }, { "buffers", 1, NULL, 'n' },
-		{ "help", 0, NULL, 'h' },     { NULL, 0, NULL, 0 },
+		{ "channels", 1, NULL, 'c' },      { "lwsocket", 1, NULL, 'l' },
+		{ "batch", 1, NULL, 'b' },         { "read", 1, NULL, 'r' },
+		{ "single-thread", 1, NULL, 's' }, { "buffers", 1, NULL, 'n' },
+		{ "help", 0, NULL, 'h' },          { NULL, 0, NULL, 0 },
 	};
 
 	for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -511,8 +512,9 @@ static void parse_options(struct options *options, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static struct server servers[CHANNELS_LIMIT];
-	struct options options = { .channels = 1, .lwsocket = true, .leased = true, .buffers = BUFFERS,
-				   .batch = BATCH };
+	struct options options = {
+		.channels = 1, .lwsocket = true, .leased = true, .buffers = BUFFERS, .batch = BATCH
+	};
 	struct rlimit files;
 	sigset_t signals;
 	int32_t listener;

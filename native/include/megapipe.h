@@ -83,11 +83,7 @@ struct mp_event {
 enum {
 	/* One thread for the channel's life: lets the kernel defer its work (SINGLE_ISSUER and DEFER_TASKRUN, 6.1). */
 	MP_CONFIG_SINGLE_THREAD = 1u << 0,
-	/* Act as if this kernel had no fixed-fd install (tests of the degraded mode). */
-	MP_CONFIG_NO_FD_INSTALL = 1u << 1,
-	/* Wake through an eventfd even where the kernel can post a completion directly (tests). */
-	MP_CONFIG_WAKE_EVENTFD = 1u << 2,
-	/* No receive buffers: mp_read only. */
+	/* No receive buffers: mp_read only. Bits 1 and 2 are kept for the library's own tests. */
 	MP_CONFIG_NO_LEASE = 1u << 3,
 };
 
@@ -139,9 +135,8 @@ enum {
 	MP_FEATURE_FD_INSTALL = 5,    /* lightweight socket to fd (6.8) */
 	MP_FEATURE_NO_IOWAIT = 6,     /* a waiting ring does not show as iowait (6.15) */
 	MP_FEATURE_DIRECT_WAKE = 7,   /* wake without an eventfd (6.13) */
-	MP_FEATURE_SOCKET_NAME = 8,   /* getsockname on a lightweight socket (after 6.18) */
-	MP_FEATURE_PROMPT_CLOSE = 9,  /* a closed lightweight socket is released at once (6.13) */
-	MP_FEATURE_COUNT = 10,
+	MP_FEATURE_PROMPT_CLOSE = 8,  /* a closed lightweight socket is released at once (6.13) */
+	MP_FEATURE_COUNT = 9,
 };
 
 #define MP_REASON_BYTES 160
@@ -191,11 +186,14 @@ MP_API void mp_destroy(struct mp_channel *channel);
  * listener partition of the fd's address: a new socket, which the channel owns and closes (paper §3.2). The bits of
  * the mask name the CPUs (0 to 63) whose channels take part; a channel whose `cpu` is not among them gets -EPERM.
  * Registering the same bound fd on each channel gives each its own accept queue; the fd itself should not listen.
+ * `backlog` is the length of that queue in connections, 1 to 2^31 - 1; net.core.somaxconn caps it. Without a mask it
+ * is not used.
  * A partition has every option of the fd that can be read (device, mark, TOS, buffer sizes, congestion control, ...);
  * where one cannot be set on a second socket there is no partition: -EOPNOTSUPP.
  *
  * The handle, or -EBADF, -ENFILE (table full), -EINVAL, -EADDRINUSE, -EOPNOTSUPP. */
-MP_API mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask);
+MP_API mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask,
+			     uint32_t backlog);
 
 /* Cancels what is pending and retires the handle (paper: mp_unregister). A regular fd stays open for the caller; a
  * lightweight socket, an accepted socket and a partition are freed. Event: CLOSE with MP_EVENT_RETIRED, after the

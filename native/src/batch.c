@@ -63,10 +63,30 @@ void mp_batch_target(struct io_uring_sqe *request, const struct mp_slot *slot)
 		request->flags |= IOSQE_FIXED_FILE;
 }
 
+/* The operation of the cancel of `op`. */
+static uint32_t cancel_op(uint32_t op)
+{
+	switch (op) {
+	case MP_TOKEN_READ:
+	case MP_TOKEN_LEASED:
+	case MP_TOKEN_POLL_READ:
+		return MP_TOKEN_CANCEL_READ;
+	case MP_TOKEN_WRITE:
+	case MP_TOKEN_POLL_WRITE:
+		return MP_TOKEN_CANCEL_WRITE;
+	case MP_TOKEN_CONNECT:
+	case MP_TOKEN_POLL_CONNECT:
+		return MP_TOKEN_CANCEL_CONNECT;
+	default:
+		MP_ASSERT(op >= MP_TOKEN_ACCEPT && op < MP_TOKEN_CANCEL_ACCEPT);
+		return MP_TOKEN_CANCEL_ACCEPT + (op & (MP_ACCEPT_SLOTS - 1u));
+	}
+}
+
 bool mp_batch_cancel(struct mp_channel *channel, struct mp_slot *slot, uint64_t token)
 {
 	struct io_uring_sqe *request =
-		mp_batch_request(channel, slot, mp_cancel_op(mp_token_op(token)), IORING_OP_ASYNC_CANCEL);
+		mp_batch_request(channel, slot, cancel_op(mp_token_op(token)), IORING_OP_ASYNC_CANCEL);
 
 	if (!request)
 		return false;

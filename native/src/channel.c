@@ -1,4 +1,4 @@
-/* A channel's beginning and end, its wake-up and its counters. */
+/* A channel's beginning, its wake-up and its counters, and what every stage leaves with it: events and debts. */
 #define _GNU_SOURCE
 #include "channel.h"
 
@@ -8,6 +8,7 @@
 
 #include "floor.h"
 #include "os.h"
+#include "testing.h"
 
 #define DEFAULT_QUEUE_ENTRIES 256u
 #define DEFAULT_MAX_HANDLES 16384u
@@ -20,9 +21,9 @@
 #define MAX_BUFFER_BYTES (1u << 20)
 
 #define MAX_CPU_PLUS_ONE (1u << 16) /* beyond any system; a negative number is none */
-#define LEAST_CONFIG_BYTES 8u /* size and flags */
-#define MOST_CONFIG_BYTES 4096u /* a larger size is a mistake, not a newer caller */
-#define MAX_ERRNO 4095 /* the kernel's */
+#define LEAST_CONFIG_BYTES 8u       /* size and flags */
+#define MOST_CONFIG_BYTES 4096u     /* a larger size is a mistake, not a newer caller */
+#define MAX_ERRNO 4095              /* the kernel's */
 
 #define ALL_FLAGS \
 	((uint32_t)(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_NO_FD_INSTALL | MP_CONFIG_WAKE_EVENTFD | MP_CONFIG_NO_LEASE))
@@ -30,10 +31,6 @@
 /* A request may complete at any time, so the completion queue holds many times what one batch submits; past it the
  * kernel keeps the rest (NODROP) and the overflow is counted. */
 #define CQ_FACTOR 16u
-
-/* mp_destroy waits this long for the kernel to give memory back, then leaks it rather than let it be reused. */
-#define DESTROY_ROUNDS 500
-#define DESTROY_ROUND_NS 10000000
 
 uint32_t mp_abi_version(void)
 {
@@ -128,8 +125,8 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 		if (error)
 			goto close_handles;
 		mp_buffers_publish(&channel->buffers);
-		error = mp_floor_error(mp_ring_register_buffers(&channel->ring, channel->buffers.ring,
-								config.buffer_count), false);
+		error = mp_floor_error(
+			mp_ring_register_buffers(&channel->ring, channel->buffers.ring, config.buffer_count), false);
 		if (error)
 			goto close_buffers;
 	}
@@ -166,43 +163,33 @@ free_channel:
 	return error;
 }
 
-/* Every open handle, closed; accepted connections end with FIN. */
-static void close_all(struct mp_channel *channel)
+void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
+		   int32_t result, uint32_t flags)
 {
-	for (uint32_t i = 0; i < channel->handles.untouched; i++) {
-		struct mp_slot *slot = &channel->handles.slots[i];
-
-		if (slot->state == MP_SLOT_OPEN && !(slot->flags & MP_SLOT_TRANSFERRING))
-			(void)mp_close_begin(channel, slot, slot->flags & MP_SLOT_OWNED ? 0 : MP_SLOT_KEEP_FD);
-	}
+	event->cookie = slot->cookie;
+	event->handle = mp_channel_handle(channel, slot);
+	event->data = 0;
+	event->result = result;
+	event->stage = stage;
+	event->flags = flags;
+	event->lease = 0;
+	event->source = 0;
 }
 
-void mp_destroy(struct mp_channel *channel)
+void mp_owe(struct mp_channel *channel, struct mp_slot *slot, uint32_t what)
 {
-	struct mp_event events[64];
+	uint32_t index = mp_slot_index(&channel->handles, slot);
 
-	if (!channel)
+	slot->owed |= what;
+	if (slot->flags & MP_SLOT_OWES)
 		return;
-	/* Connections may still arrive, accepted or from other channels, so close again until none is left. */
-	for (uint32_t round = 0; round < DESTROY_ROUNDS; round++) {
-		bool busy;
-		int32_t count;
-
-		close_all(channel);
-		busy = channel->counters.handles_live || channel->counters.in_flight || channel->arrivals_refused;
-		count = mp_dispatch(channel, events, 64, busy ? DESTROY_ROUND_NS : 0);
-		if (count < 0 || (count == 0 && !busy))
-			break;
-	}
-	mp_ring_close(&channel->ring);
-	if (channel->wake_fd >= 0)
-		mp_os_close(channel->wake_fd);
-	if (channel->counters.in_flight)
-		return; /* something is still in the kernel, which may write to the buffers: leak them */
-	mp_buffers_close(&channel->buffers);
-	mp_handles_close(&channel->handles);
-	pthread_mutex_destroy(&channel->mailbox_lock);
-	free(channel);
+	slot->flags |= MP_SLOT_OWES;
+	slot->next_owed = MP_NO_SLOT;
+	if (channel->owed_head == MP_NO_SLOT)
+		channel->owed_head = index;
+	else
+		channel->handles.slots[channel->owed_tail].next_owed = index;
+	channel->owed_tail = index;
 }
 
 /* Posts to the ring where the kernel can. false: the eventfd has to do it. */

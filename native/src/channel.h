@@ -31,7 +31,7 @@ struct mp_arrival {
 	uint8_t refused; /* no handle was free, and no room to close the descriptor at once */
 	uint8_t inet;
 	uint8_t fixed;
-	uint8_t owned;  /* false: a caller's registered fd, which stays open after mp_unregister */
+	uint8_t owned; /* false: a caller's registered fd, which stays open after mp_unregister */
 	uint8_t orphaned;
 	uint8_t address_bytes;
 	uint8_t address[MP_ADDRESS_BYTES];
@@ -43,9 +43,9 @@ struct mp_accept_slot {
 	uint8_t busy;
 	uint8_t keep;
 	uint8_t lwsocket;
-	uint8_t owed;      /* to be made, or made again */
-	uint8_t polling;   /* a poll is in the kernel, for a listener with O_NONBLOCK */
-	uint8_t cancelled; /* a cancel is on its way */
+	uint8_t owed;                     /* to be made, or made again */
+	uint8_t polling;                  /* a poll is in the kernel, for a listener with O_NONBLOCK */
+	uint8_t cancelled;                /* a cancel is on its way */
 	_Alignas(8) uint8_t address[128]; /* struct sockaddr_storage */
 };
 
@@ -66,18 +66,18 @@ struct mp_channel {
 	uint32_t lwsockets; /* in use or reserved for an outstanding accept */
 	bool files_registered;
 	_Atomic bool direct_wake; /* post to the ring; cleared by a waker that is denied it, orders nothing */
-	bool releases_late; /* the kernel keeps closed lightweight sockets behind earlier requests: release.c */
-	bool reads_limited; /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
-	bool pipes_by_workers; /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
-	_Atomic bool inside; /* a carrier is in a call: catches a second one, orders nothing */
-	uint32_t owed_head; /* slots with something owed, oldest first */
+	bool releases_late;       /* the kernel keeps closed lightweight sockets behind earlier requests: release.c */
+	bool reads_limited;       /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
+	bool pipes_by_workers;    /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
+	_Atomic bool inside;      /* a carrier is in a call: catches a second one, orders nothing */
+	uint32_t owed_head;       /* slots with something owed, oldest first */
 	uint32_t owed_tail;
 	uint32_t starved_head; /* leased reads waiting for buffers, oldest first */
 	uint32_t starved_tail;
 	uint32_t renew_after; /* MP_RENEW_AFTER; tests have less */
 	uint32_t closed_late; /* lightweight sockets closed since the last renewal began */
 	uint32_t renew_next;  /* the slot that is next, or MP_NO_SLOT between renewals */
-	uint32_t ends_head; /* slots that get a poll for their end, oldest first */
+	uint32_t ends_head;   /* slots that get a poll for their end, oldest first */
 	uint32_t ends_tail;
 	int32_t wake_fd;
 	bool wake_armed;
@@ -117,6 +117,15 @@ static inline uint64_t mp_channel_token(const struct mp_channel *channel, const 
 	return mp_token(op, slot->generation, mp_slot_index(&channel->handles, slot));
 }
 
+/* The files, from the bottom to the top: each uses those before it only (tests/check_circles). Not here: listener.c,
+ * address.c, dispatch.c and destroy.c, which only the caller uses, and destroy.c dispatch.c. */
+
+/* channel.c */
+void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
+		   int32_t result, uint32_t flags);
+/* Puts a slot on the list of those with something owed: MP_OWED_*. */
+void mp_owe(struct mp_channel *channel, struct mp_slot *slot, uint32_t what);
+
 /* batch.c */
 
 /* A zeroed submission for `op` of `slot`, counted as in flight; NULL when queue and kernel take no more. */
@@ -136,19 +145,6 @@ int32_t mp_batch_enter(struct mp_channel *channel, uint32_t wait, int64_t timeou
 /* Waits for a completion without giving anything. >= 0 or -errno. */
 int32_t mp_batch_wait(struct mp_channel *channel, int64_t timeout_ns);
 
-/* owed.c */
-void mp_owe(struct mp_channel *channel, struct mp_slot *slot, uint32_t what);
-/* Does what is owed, as far as the queue has room and `capacity` events allow. Events written. */
-uint32_t mp_owed_settle(struct mp_channel *channel, struct mp_event *events, uint32_t capacity);
-
-/* dispatch.c */
-void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
-		   int32_t result, uint32_t flags);
-
-/* renew.c */
-/* Renews what holds closed lightweight sockets back, a part at a time. */
-void mp_renew_some(struct mp_channel *channel);
-
 /* ends.c */
 
 /* A leased read begins: its socket gets a poll for the end after a while. */
@@ -166,11 +162,16 @@ bool mp_ends_ask(struct mp_channel *channel, struct mp_slot *slot);
 void mp_ends_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result);
 bool mp_ends_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
 
-/* sync.c: makes one request at once and returns its result; other completions stay queued. */
-int32_t mp_sync_request(struct mp_channel *channel, struct mp_slot *slot, uint32_t op);
+/* renew.c */
+/* Renews what holds closed lightweight sockets back, a part at a time. */
+void mp_renew_some(struct mp_channel *channel);
 
 /* Stages. `..._issue` makes a request and returns false when the queue has no room (the caller owes it then);
  * `..._completed` takes a completion and returns true when it wrote an event. */
+
+/* stage/cancel.c */
+/* Takes a cancel's answer: one that did not find what it should cancel is made again. */
+void mp_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result);
 
 /* stage/accept.c */
 bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result,
@@ -199,12 +200,6 @@ bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
 
-/* stage/cancel.c */
-/* The operation of the cancel of `op`. */
-uint32_t mp_cancel_op(uint32_t op);
-/* Takes a cancel's answer: one that did not find what it should cancel is made again. */
-void mp_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result);
-
 /* stage/close.c */
 int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_t flags);
 /* Takes the next steps of a closing slot. false: the queue has no room. */
@@ -218,5 +213,9 @@ bool mp_transfer_completed(struct mp_channel *channel, struct mp_slot *slot, int
 bool mp_arrive_completed(struct mp_channel *channel, uint32_t entry, int32_t result, struct mp_event *event);
 /* Closes refused arrivals, as far as the queue has room. */
 void mp_arrive_settle(struct mp_channel *channel);
+
+/* owed.c */
+/* Does what is owed, as far as the queue has room and `capacity` events allow. Events written. */
+uint32_t mp_owed_settle(struct mp_channel *channel, struct mp_event *events, uint32_t capacity);
 
 #endif

@@ -11,19 +11,6 @@
 /* 146 years: a longer time-out is none, so that the deadline cannot overflow. */
 #define MAX_TIMEOUT_NS (INT64_MAX / 2)
 
-void mp_event_fill(struct mp_channel *channel, struct mp_event *event, const struct mp_slot *slot, uint32_t stage,
-		   int32_t result, uint32_t flags)
-{
-	event->cookie = slot->cookie;
-	event->handle = mp_channel_handle(channel, slot);
-	event->data = 0;
-	event->result = result;
-	event->stage = stage;
-	event->flags = flags;
-	event->lease = 0;
-	event->source = 0;
-}
-
 /* A completion whose slot is gone. Its buffer, if it took one, goes back to the kernel. */
 static void stale(struct mp_channel *channel, const struct io_uring_cqe *completion)
 {
@@ -118,7 +105,6 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		break;
 	case MP_TOKEN_RESET:
 	case MP_TOKEN_CLOSE:
-	case MP_TOKEN_NAME:
 		break;
 	default:
 		MP_ASSERT(op >= MP_TOKEN_ACCEPT);
@@ -147,7 +133,8 @@ static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32
 
 	*seen = 0;
 	while (count < capacity && (waiting = mp_ring_peek(&channel->ring, 0))) {
-		struct io_uring_cqe completion = { .user_data = waiting->user_data, .res = waiting->res,
+		struct io_uring_cqe completion = { .user_data = waiting->user_data,
+						   .res = waiting->res,
 						   .flags = waiting->flags };
 
 		/* Copied first: making requests below may enter the kernel, which may reuse the entry. */
@@ -252,7 +239,7 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		int64_t until_ns = shortened ? mp_os_now_ns() + ends_ns : 0;
 		int32_t result = enter(channel, shortened ? ends_ns : sleep_ns);
 		bool woken = awake_again(channel);
-		/* A kernel that took requests hides the signal that ended its wait behind their number. */
+		/* If a signal ends the wait after requests were submitted, io_uring_enter returns their number. */
 		bool waited = result >= 0 && !owed && !hungry && !mp_ring_pending(&channel->ring);
 
 		/* Not the caller's time was over but that until the next poll for an end (ends.c); earlier it was a

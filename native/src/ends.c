@@ -88,8 +88,7 @@ int64_t mp_ends_timeout_ns(const struct mp_channel *channel)
 
 static bool cancel(struct mp_channel *channel, struct mp_slot *slot, uint32_t op)
 {
-	struct io_uring_sqe *request =
-		mp_batch_request(channel, slot, MP_TOKEN_CANCEL_END, IORING_OP_ASYNC_CANCEL);
+	struct io_uring_sqe *request = mp_batch_request(channel, slot, MP_TOKEN_CANCEL_END, IORING_OP_ASYNC_CANCEL);
 
 	if (!request)
 		return false;

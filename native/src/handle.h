@@ -38,34 +38,35 @@ enum {
 };
 
 enum {
-	MP_SLOT_FIXED = 1u << 0,      /* `fd` is an index of the fixed-file table: a lightweight socket */
-	MP_SLOT_OWNED = 1u << 1,      /* closed when the handle is retired */
-	MP_SLOT_INET = 1u << 2,       /* TCP: can be reset */
-	MP_SLOT_PAUSING = 1u << 3,    /* a pause was asked for and has not ended */
-	MP_SLOT_ABORT = 1u << 4,      /* close with RST */
-	MP_SLOT_KEEP_FD = 1u << 5,    /* closing by mp_unregister: a caller's fd stays open */
-	MP_SLOT_CANCELLED_READ = 1u << 6,  /* closing: steps that were taken */
+	MP_SLOT_FIXED = 1u << 0,          /* `fd` is an index of the fixed-file table: a lightweight socket */
+	MP_SLOT_OWNED = 1u << 1,          /* closed when the handle is retired */
+	MP_SLOT_INET = 1u << 2,           /* TCP: can be reset */
+	MP_SLOT_PAUSING = 1u << 3,        /* a pause was asked for and has not ended */
+	MP_SLOT_ABORT = 1u << 4,          /* close with RST */
+	MP_SLOT_KEEP_FD = 1u << 5,        /* closing by mp_unregister: a caller's fd stays open */
+	MP_SLOT_CANCELLED_READ = 1u << 6, /* closing: steps that were taken */
 	MP_SLOT_CANCELLED_WRITE = 1u << 7,
 	MP_SLOT_RESET_DONE = 1u << 8,
 	MP_SLOT_CLOSE_SENT = 1u << 9,
-	MP_SLOT_GIVEN = 1u << 10,     /* transferred: retire without closing the connection */
+	MP_SLOT_GIVEN = 1u << 10, /* transferred: retire without closing the connection */
 	MP_SLOT_TRANSFERRING = 1u << 11,
-	MP_SLOT_OWES = 1u << 12,      /* on the owed list */
+	MP_SLOT_OWES = 1u << 12,            /* on the owed list */
 	MP_SLOT_CANCELLED_OTHER = 1u << 13, /* connect or accepts cancelled */
 	MP_SLOT_CONNECTING = 1u << 14,
-	MP_SLOT_LWCOUNTED = 1u << 15, /* counts against max_lwsockets */
+	MP_SLOT_LWCOUNTED = 1u << 15,    /* counts against max_lwsockets */
 	MP_SLOT_POLLING_READ = 1u << 16, /* what is in the kernel is a poll for the read, not the read */
 	MP_SLOT_POLLING_WRITE = 1u << 17,
-	MP_SLOT_LIMITED = 1u << 18, /* the leased read in the kernel has a limit */
+	MP_SLOT_LIMITED = 1u << 18,    /* the leased read in the kernel has a limit */
 	MP_SLOT_INSTALLING = 1u << 19, /* mp_to_fd gave up on an install that is still to complete */
 	MP_SLOT_SHARED = 1u << 20,     /* mp_to_fd made an fd of it: closing the handle does not end the connection */
 	MP_SLOT_ENDING = 1u << 21,     /* closing: the shutdown before the close is in flight */
 	MP_SLOT_ENDED = 1u << 22,      /* ... and has completed */
 	MP_SLOT_POLLING_CONNECT = 1u << 23, /* what is in the kernel is a poll for the connect, not the connect */
-	MP_SLOT_AWAITS_END = 1u << 25, /* on the list of those that get a poll for their end: ends.c */
-	MP_SLOT_POLLING_END = 1u << 26, /* that poll is in the kernel */
-	MP_SLOT_CANCELLED_END = 1u << 27, /* and was cancelled */
-	MP_SLOT_PAUSED = 1u << 28, /* a leased read was paused, and none made since */
+	MP_SLOT_UNREAD = 1u << 24,          /* closing: the socket may hold what nobody has read */
+	MP_SLOT_AWAITS_END = 1u << 25,      /* on the list of those that get a poll for their end: ends.c */
+	MP_SLOT_POLLING_END = 1u << 26,     /* that poll is in the kernel */
+	MP_SLOT_CANCELLED_END = 1u << 27,   /* and was cancelled */
+	MP_SLOT_PAUSED = 1u << 28,          /* a leased read was paused, and none made since */
 	MP_SLOT_ASKED = 1u << 29,  /* the leased read was cancelled to be armed again, since the poll saw the end */
 	MP_SLOT_SOUGHT = 1u << 30, /* ... and was armed again */
 };
@@ -90,9 +91,9 @@ struct mp_slot {
 	uint8_t writing;
 	uint8_t address_bytes;
 	uint8_t address[MP_ADDRESS_BYTES];
-	uint8_t shutdowns; /* mp_disconnect requests in flight */
-	uint8_t nosignal;  /* the write in the kernel was asked to bring no SIGPIPE */
-	uint8_t orphaned;  /* a fixed-file table holds the socket where nobody can close it: see transfer.c */
+	uint8_t shutdowns;     /* mp_disconnect requests in flight */
+	uint8_t nosignal;      /* the write in the kernel was asked to bring no SIGPIPE */
+	uint8_t orphaned;      /* a fixed-file table holds the socket where nobody can close it: see transfer.c */
 	uint16_t vector_count; /* 0: a plain write */
 	uint32_t write_bytes;  /* asked for */
 	uint32_t write_done;   /* already with the kernel */

@@ -36,7 +36,7 @@ static mp_handle register_fd(struct mp_channel *channel, int32_t fd, bool owned,
 	slot->state = MP_SLOT_OPEN;
 	slot->kind = what->listening ? MP_KIND_LISTENER :
 		     what->socket    ? MP_KIND_SOCKET :
-		     what->pipe	     ? MP_KIND_PIPE :
+		     what->pipe      ? MP_KIND_PIPE :
 				       MP_KIND_FILE;
 	slot->cookie = cookie;
 	slot->fd = fd;
@@ -46,7 +46,7 @@ static mp_handle register_fd(struct mp_channel *channel, int32_t fd, bool owned,
 	return mp_channel_handle(channel, slot);
 }
 
-mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask)
+mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask, uint32_t backlog)
 {
 	struct mp_os_fd what;
 	mp_handle handle;
@@ -60,11 +60,11 @@ mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, u
 		mp_channel_leave(channel);
 		return handle;
 	}
-	if (!what.inet || !what.stream || !what.reuseport)
+	if (!what.inet || !what.stream || !what.reuseport || backlog == 0 || backlog > INT32_MAX)
 		return -EINVAL;
 	if (!takes_part(channel, cpu_mask))
 		return -EPERM;
-	partition = mp_os_partition(fd, channel->cpu);
+	partition = mp_os_partition(fd, channel->cpu, (int32_t)backlog);
 	if (partition < 0)
 		return partition;
 	what.listening = true;

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "channel.h"
+#include "megapipe.h"
+#include "mp_assert.h"
 
 /* What nobody holds. It waits for the next channel of that size, so a process has as many as it had channels at a
  * time, and what waits costs addresses only. */
@@ -53,14 +54,10 @@ struct mp_memory *mp_memory_open(uint64_t bytes)
 	return memory;
 }
 
-struct mp_memory *mp_hold_memory(struct mp_channel *channel)
+void mp_memory_hold(struct mp_memory *memory)
 {
-	struct mp_memory *memory = channel->buffers.mapping;
-
-	/* Relaxed: the channel's own hold is there as long as the channel. */
-	if (memory)
-		atomic_fetch_add_explicit(&memory->holders, 1, memory_order_relaxed);
-	return memory;
+	/* Relaxed: the holder that is there keeps it alive meanwhile. */
+	atomic_fetch_add_explicit(&memory->holders, 1, memory_order_relaxed);
 }
 
 void mp_drop_memory(struct mp_memory *memory)

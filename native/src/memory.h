@@ -15,4 +15,7 @@ struct mp_memory {
 /* `bytes`, page-aligned, with one holder; NULL: no memory. What it holds is undefined. Any thread. */
 struct mp_memory *mp_memory_open(uint64_t bytes);
 
+/* One holder more, beside one that is there. Any thread. */
+void mp_memory_hold(struct mp_memory *memory);
+
 #endif

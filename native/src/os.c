@@ -1,4 +1,4 @@
-/* The socket system calls that are no ring requests. */
+/* The socket system calls that do not go through the ring. */
 #define _GNU_SOURCE
 #include "os.h"
 
@@ -13,8 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Partitions queue what the fd itself would have; net.core.somaxconn still caps it. */
-#define PARTITION_BACKLOG 4096
+#include "os_options.h"
 
 static int32_t option(int32_t fd, int32_t name)
 {
@@ -44,7 +43,7 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
 	return 0;
 }
 
-int32_t mp_os_partition(int32_t fd, int32_t cpu)
+int32_t mp_os_partition(int32_t fd, int32_t cpu, int32_t backlog)
 {
 	struct sockaddr_storage address;
 	socklen_t bytes = sizeof address;
@@ -71,7 +70,7 @@ int32_t mp_os_partition(int32_t fd, int32_t cpu)
 	}
 	if (cpu >= 0)
 		(void)setsockopt(listener, SOL_SOCKET, SO_INCOMING_CPU, &cpu, sizeof cpu);
-	if (listen(listener, PARTITION_BACKLOG)) {
+	if (listen(listener, backlog)) {
 		error = -errno;
 		goto close_listener;
 	}
@@ -120,8 +119,8 @@ int32_t mp_os_name(int32_t fd, bool peer, void *address, uint32_t capacity)
 	struct sockaddr_storage name;
 	socklen_t bytes = sizeof name;
 
-	if (peer ? getpeername(fd, (struct sockaddr *)&name, &bytes)
-		 : getsockname(fd, (struct sockaddr *)&name, &bytes))
+	if (peer ? getpeername(fd, (struct sockaddr *)&name, &bytes) :
+		   getsockname(fd, (struct sockaddr *)&name, &bytes))
 		return -errno;
 	if (bytes > sizeof name)
 		bytes = sizeof name;

@@ -1,4 +1,4 @@
-/* The socket system calls that are no ring requests. A seam like ring.h: the fake kernel replaces it. */
+/* The socket system calls that do not go through the ring. A seam like ring.h: the fake kernel replaces it. */
 #ifndef MP_OS_H
 #define MP_OS_H
 
@@ -7,8 +7,8 @@
 
 struct mp_os_fd {
 	bool socket;
-	bool pipe;      /* or FIFO: a write may bring SIGPIPE */
-	bool stream;    /* SOCK_STREAM */
+	bool pipe;   /* or FIFO: a write may bring SIGPIPE */
+	bool stream; /* SOCK_STREAM */
 	bool listening;
 	bool inet;      /* AF_INET or AF_INET6 */
 	bool reuseport; /* SO_REUSEPORT is set */
@@ -17,14 +17,11 @@ struct mp_os_fd {
 /* What an fd is. 0 or -EBADF. */
 int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what);
 
-/* Gives `to`, which must be new and unbound, every option of `from` that can be read. 0, or -EOPNOTSUPP when one of
- * them could not be set. SO_REUSEPORT and SO_INCOMING_CPU are left alone. */
-int32_t mp_os_copy_options(int32_t from, int32_t to);
-
 /* A new listening socket on the address of `fd`, in its SO_REUSEPORT group, with its options. fd or -errno;
  * -EOPNOTSUPP when an option cannot be copied: such a socket has no partitions.
- * `cpu` >= 0 asks for connections whose packets that CPU receives (SO_INCOMING_CPU; ignored where unknown). */
-int32_t mp_os_partition(int32_t fd, int32_t cpu);
+ * It queues `backlog` connections. `cpu` >= 0 asks for those whose packets that CPU receives (SO_INCOMING_CPU; ignored
+ * where unknown). */
+int32_t mp_os_partition(int32_t fd, int32_t cpu, int32_t backlog);
 
 int32_t mp_os_socket(int32_t family);
 int32_t mp_os_eventfd(void);

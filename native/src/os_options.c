@@ -6,11 +6,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "os.h"
+#include "os_options.h"
 
 /* SO_BUF_LOCK, since Linux 5.14, and its bits: the sizes that somebody has set. */
 #define OPTION_BUF_LOCK 72
@@ -47,7 +48,12 @@ static const uint8_t ipv6_states[] = { 6, 24, 32, 48, 61, 64, 65, 68, 69, 80 };
 /* TCP_INFO, TCP_TIMESTAMP, TCP_CC_INFO, TCP_SAVED_SYN, TCP_ZEROCOPY_RECEIVE, TCP_AO_REPAIR. */
 static const uint8_t tcp_states[] = { 11, 24, 26, 28, 35, 42 };
 
-#define LEVEL(number, last_name, table) { number, last_name, table, sizeof table }
+/* clang-format off: it takes the braces for a block */
+#define LEVEL(number, last_name, table) \
+	{ \
+		number, last_name, table, sizeof table \
+	}
+/* clang-format on */
 
 static const struct level levels[] = {
 	LEVEL(SOL_SOCKET, 127, socket_states),
@@ -116,8 +122,7 @@ static bool copy_level(int32_t from, int32_t to, const struct level *level)
 	for (int32_t name = 1; name <= level->last; name++) {
 		struct value wanted, present;
 
-		if (is_state(level, name) ||
-		    (level->level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_RCVBUF)))
+		if (is_state(level, name) || (level->level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_RCVBUF)))
 			continue;
 		wanted = read_value(from, level->level, name);
 		present = read_value(to, level->level, name);

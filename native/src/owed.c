@@ -5,22 +5,6 @@
 
 #include "channel.h"
 
-void mp_owe(struct mp_channel *channel, struct mp_slot *slot, uint32_t what)
-{
-	uint32_t index = mp_slot_index(&channel->handles, slot);
-
-	slot->owed |= what;
-	if (slot->flags & MP_SLOT_OWES)
-		return;
-	slot->flags |= MP_SLOT_OWES;
-	slot->next_owed = MP_NO_SLOT;
-	if (channel->owed_head == MP_NO_SLOT)
-		channel->owed_head = index;
-	else
-		channel->handles.slots[channel->owed_tail].next_owed = index;
-	channel->owed_tail = index;
-}
-
 static struct mp_slot *pop(struct mp_channel *channel)
 {
 	struct mp_slot *slot = &channel->handles.slots[channel->owed_head];

@@ -23,8 +23,8 @@
 #define MOST_FEATURES_BYTES 65536u
 
 static const char *const names[MP_FEATURE_COUNT] = {
-	"ring",	      "leased_read", "lwsocket",    "transfer",	   "single_thread",
-	"fd_install", "no_iowait",   "direct_wake", "socket_name",   "prompt_close",
+	"ring",       "leased_read", "lwsocket",    "transfer",     "single_thread",
+	"fd_install", "no_iowait",   "direct_wake", "prompt_close",
 };
 
 const char *mp_feature_name(uint32_t feature)
@@ -33,7 +33,7 @@ const char *mp_feature_name(uint32_t feature)
 }
 
 __attribute__((format(printf, 3, 4))) static void refuse(struct mp_features *features, uint32_t feature,
-							  const char *format, ...)
+							 const char *format, ...)
 {
 	va_list arguments;
 
@@ -54,15 +54,18 @@ static void explain_call(struct mp_features *features, const char *call, int32_t
 	if (error == -ENOSYS)
 		refuse(features, MP_FEATURE_RING,
 		       "%s is hidden by a seccomp profile, which answers that the kernel has no such call. Allow "
-		       "io_uring_setup, _enter and _register.", call);
+		       "io_uring_setup, _enter and _register.",
+		       call);
 	else if (error == -EPERM || error == -EACCES)
 		refuse(features, MP_FEATURE_RING,
 		       "%s was refused: a seccomp profile or security module denies it. Allow io_uring_setup, _enter "
-		       "and _register.", call);
+		       "and _register.",
+		       call);
 	else if (error == -ENOMEM && mp_floor_locked_kib() >= 0)
 		refuse(features, MP_FEATURE_RING,
 		       "%s failed: no memory. RLIMIT_MEMLOCK (%lld KiB, shared by all processes of the user) may be "
-		       "used up: raise it (ulimit -l, LimitMEMLOCK=).", call, (long long)mp_floor_locked_kib());
+		       "used up: raise it (ulimit -l, LimitMEMLOCK=).",
+		       call, (long long)mp_floor_locked_kib());
 	else
 		refuse(features, MP_FEATURE_RING, "%s failed: %s.", call, mp_error_text(error));
 }
@@ -151,8 +154,9 @@ static int32_t try_request(struct mp_ring *ring, const struct io_uring_sqe *requ
 static bool probe_leased_read(struct mp_features *features, struct mp_ring *ring, struct mp_buffers *buffers,
 			      int32_t registered, int pair[2])
 {
-	struct io_uring_sqe request = { .opcode = IORING_OP_RECV, .fd = pair[0], .ioprio = IORING_RECV_MULTISHOT,
-					.flags = IOSQE_BUFFER_SELECT };
+	struct io_uring_sqe request = {
+		.opcode = IORING_OP_RECV, .fd = pair[0], .ioprio = IORING_RECV_MULTISHOT, .flags = IOSQE_BUFFER_SELECT
+	};
 	uint32_t flags = 0;
 	int32_t result;
 
@@ -195,8 +199,9 @@ static bool end_leased_read(struct mp_ring *ring)
 
 static int32_t make_lwsocket(struct mp_ring *ring)
 {
-	struct io_uring_sqe request = { .opcode = IORING_OP_SOCKET, .fd = AF_UNIX, .off = SOCK_STREAM,
-					.file_index = IORING_FILE_INDEX_ALLOC };
+	struct io_uring_sqe request = {
+		.opcode = IORING_OP_SOCKET, .fd = AF_UNIX, .off = SOCK_STREAM, .file_index = IORING_FILE_INDEX_ALLOC
+	};
 
 	return try_request(ring, &request, NULL);
 }
@@ -233,7 +238,8 @@ static void probe_fd_install(struct mp_features *features, struct mp_ring *ring,
 static void probe_transfer(struct mp_features *features, struct mp_ring *ring, int32_t index)
 {
 	const struct mp_ring_config config = { .entries = PROBE_ENTRIES, .cq_entries = PROBE_ENTRIES * 2 };
-	struct io_uring_sqe request = { .opcode = IORING_OP_MSG_RING, .addr = IORING_MSG_SEND_FD,
+	struct io_uring_sqe request = { .opcode = IORING_OP_MSG_RING,
+					.addr = IORING_MSG_SEND_FD,
 					.file_index = IORING_FILE_INDEX_ALLOC };
 	struct mp_ring other;
 	int32_t result = index;
@@ -255,23 +261,6 @@ static void probe_transfer(struct mp_features *features, struct mp_ring *ring, i
 		       mp_error_text(result));
 }
 
-static void probe_socket_name(struct mp_features *features, struct mp_ring *ring, int32_t index)
-{
-	struct sockaddr_storage name = { .ss_family = AF_UNSPEC };
-	int32_t bytes = sizeof name;
-	struct io_uring_sqe request = { .opcode = IORING_OP_URING_CMD, .fd = index, .flags = IOSQE_FIXED_FILE,
-					.off = MP_SOCKET_OP_GETSOCKNAME, .addr = (uint64_t)(uintptr_t)&name,
-					.addr3 = (uint64_t)(uintptr_t)&bytes };
-	int32_t result = index < 0 ? index : try_request(ring, &request, NULL);
-
-	if (result >= 0 && name.ss_family == AF_UNIX)
-		allow(features, MP_FEATURE_SOCKET_NAME);
-	else
-		refuse(features, MP_FEATURE_SOCKET_NAME,
-		       "getsockname on a lightweight socket: %s. Kernels after 6.18 bring it.",
-		       mp_error_text(result < 0 ? result : -EOPNOTSUPP));
-}
-
 static void probe_prompt_close(struct mp_features *features)
 {
 	if (mp_ring_releases_at_once())
@@ -283,7 +272,8 @@ static void probe_prompt_close(struct mp_features *features)
 
 static void probe_single_thread(struct mp_features *features)
 {
-	const struct mp_ring_config config = { .entries = PROBE_ENTRIES, .cq_entries = PROBE_ENTRIES * 2,
+	const struct mp_ring_config config = { .entries = PROBE_ENTRIES,
+					       .cq_entries = PROBE_ENTRIES * 2,
 					       .single_thread = true };
 	struct mp_ring ring;
 	int32_t error = mp_ring_open(&ring, &config);
@@ -358,7 +348,6 @@ static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 	probe_single_thread(features);
 	index = probe_lwsocket(features, ring);
 	probe_fd_install(features, ring, index);
-	probe_socket_name(features, ring, index);
 	probe_transfer(features, ring, index);
 	probe_prompt_close(features);
 	armed = probe_leased_read(features, ring, &buffers, registered, pair);

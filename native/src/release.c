@@ -46,10 +46,14 @@ static bool done(struct mp_ring *ring)
 static bool peer_gets_its_end(struct mp_ring *ring, int32_t idle, int32_t closed, int32_t peer, uint8_t *byte)
 {
 	int32_t fds[2] = { idle, closed };
-	const struct io_uring_sqe move = { .opcode = IORING_OP_FILES_UPDATE, .fd = -1,
-					   .addr = (uint64_t)(uintptr_t)fds, .len = 2 };
-	const struct io_uring_sqe receive = { .opcode = IORING_OP_RECV, .fd = 0, .flags = IOSQE_FIXED_FILE,
-					      .addr = (uint64_t)(uintptr_t)byte, .len = 1 };
+	const struct io_uring_sqe move = {
+		.opcode = IORING_OP_FILES_UPDATE, .fd = -1, .addr = (uint64_t)(uintptr_t)fds, .len = 2
+	};
+	const struct io_uring_sqe receive = { .opcode = IORING_OP_RECV,
+					      .fd = 0,
+					      .flags = IOSQE_FIXED_FILE,
+					      .addr = (uint64_t)(uintptr_t)byte,
+					      .len = 1 };
 	const struct io_uring_sqe end = { .opcode = IORING_OP_CLOSE, .file_index = 2 };
 	struct pollfd waiting = { .fd = peer, .events = POLLIN };
 	bool moved = mp_ring_register_files(ring, TRIAL_ENTRIES) == 0 && submit(ring, &move) && done(ring);

@@ -11,8 +11,8 @@
 static bool renew(struct mp_channel *channel, struct mp_slot *slot)
 {
 	bool reading = (slot->read_state == MP_READ_ONCE || slot->read_state == MP_READ_LEASED) &&
-		       !(slot->owed & (MP_OWED_READ_ONCE | MP_OWED_LEASED | MP_OWED_PAUSE | MP_OWED_PAUSED |
-				       MP_OWED_POLL_READ)) &&
+		       !(slot->owed &
+			 (MP_OWED_READ_ONCE | MP_OWED_LEASED | MP_OWED_PAUSE | MP_OWED_PAUSED | MP_OWED_POLL_READ)) &&
 		       !(slot->flags & (MP_SLOT_PAUSING | MP_SLOT_POLLING_READ));
 	bool writing = slot->writing && !(slot->owed & (MP_OWED_WRITE | MP_OWED_POLL_WRITE)) &&
 		       !(slot->flags & MP_SLOT_POLLING_WRITE);

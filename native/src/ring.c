@@ -35,9 +35,9 @@ int32_t mp_ring_open(struct mp_ring *ring, const struct mp_ring_config *config)
 	params.cq_entries = config->cq_entries;
 	params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL;
 	/* COOP_TASKRUN: the kernel never interrupts a running carrier to post completions; it does so when the carrier
-	 * enters anyway. It needs no fixed thread, so the carrier may change (DESIGN 5.1). */
-	params.flags |= config->single_thread ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN
-					      : IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+	 * enters anyway. It needs no fixed thread, so the carrier may change. */
+	params.flags |= config->single_thread ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN :
+						IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
 
 	ring->fd = ring_setup(config->entries, &params);
 	if (ring->fd < 0)

@@ -1,5 +1,5 @@
-/* user_data of every request: which operation, on which generation of which handle. The one place that knows the
- * layout (op 8 bits | generation 32 bits | index 24 bits); a handle is a token without its operation. */
+/* user_data of every request: which operation, on which generation of which handle. The one place in C that
+ * knows the layout (op 8 bits | generation 32 bits | index 24 bits); a handle is a token without its operation. */
 #ifndef MP_TOKEN_H
 #define MP_TOKEN_H
 
@@ -31,13 +31,12 @@ enum {
 	MP_TOKEN_ARRIVE = 13, /* index: the mailbox entry in the target channel */
 	MP_TOKEN_POLL_READ = 14,
 	MP_TOKEN_POLL_WRITE = 15,
-	MP_TOKEN_NAME = 16,
-	MP_TOKEN_END = 17, /* the shutdown before a close */
+	MP_TOKEN_END = 17,        /* the shutdown before a close */
 	MP_TOKEN_POLL_END = 24,   /* see ends.c */
 	MP_TOKEN_CANCEL_END = 25, /* of that poll, or of the read that it has asked again */
 	MP_TOKEN_POLL_CONNECT = 26,
-	MP_TOKEN_ACCEPT = 0x40,      /* + accept slot */
-	MP_TOKEN_POLL_ACCEPT = 0x80, /* + accept slot */
+	MP_TOKEN_ACCEPT = 0x40,        /* + accept slot */
+	MP_TOKEN_POLL_ACCEPT = 0x80,   /* + accept slot */
 	MP_TOKEN_CANCEL_ACCEPT = 0xc0, /* + accept slot */
 	MP_ACCEPT_SLOTS = 64,
 };

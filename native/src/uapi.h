@@ -10,8 +10,6 @@
 
 #define MP_REGISTER_SEND_MSG_RING 31 /* 6.13: post to a ring without a ring */
 
-#define MP_SOCKET_OP_GETSOCKNAME 5 /* after 6.18 */
-
 /* What one leased read may take before the channel has its turn (a multishot receive's optlen, 6.17): bounds how far a
  * fast sender gets past mp_read_pause, at the price of one request per so many bytes. */
 #define MP_LEASED_RUN_BYTES (256u * 1024u)

@@ -17,8 +17,12 @@ int kernel_has(uint32_t feature)
 
 struct mp_config rig_config(uint32_t flags)
 {
-	struct mp_config config = { .size = sizeof config, .flags = flags, .max_handles = 128, .queue_entries = 64,
-				    .buffer_count = 16, .buffer_bytes = 1024 };
+	struct mp_config config = { .size = sizeof config,
+				    .flags = flags,
+				    .max_handles = 128,
+				    .queue_entries = 64,
+				    .buffer_count = 16,
+				    .buffer_bytes = 1024 };
 
 	return config;
 }
@@ -115,7 +119,7 @@ struct rig_listener rig_listen(struct rig *rig, int family, uint64_t cookie)
 	struct rig_listener listener;
 
 	listener.fd = listen_fd(family, 0, &listener.address, &listener.bytes);
-	listener.handle = mp_register(rig->channel, listener.fd, cookie, 0);
+	listener.handle = mp_register(rig->channel, listener.fd, cookie, 0, 0);
 	CHECK(listener.handle > 0);
 	return listener;
 }
@@ -162,7 +166,7 @@ struct rig_link rig_pair(struct rig *rig, int32_t *fd)
 
 	CHECK_EQUAL(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
 	link.peer = pair[1];
-	link.handle = mp_register(rig->channel, pair[0], 0, 0);
+	link.handle = mp_register(rig->channel, pair[0], 0, 0, 0);
 	CHECK(link.handle > 0);
 	*fd = pair[0];
 	return link;

@@ -8,6 +8,7 @@
 
 #include "common_test.h"
 #include "megapipe.h"
+#include "testing.h"
 
 #define RIG_INBOX 1024u
 #define RIG_WAIT_NS 30000000000 /* far beyond anything that is not a hang, in an emulator too */

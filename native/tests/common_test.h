@@ -10,12 +10,16 @@ struct test {
 	void (*run)(void);
 };
 
-#define TEST(name) { #name, name }
+/* clang-format off: it takes the braces for a block */
+#define TEST(name) \
+	{ \
+#name, name \
+	}
+/* clang-format on */
 #define COUNT_OF(array) ((uint32_t)(sizeof(array) / sizeof *(array)))
 
 #define CHECK(rule) ((rule) ? (void)0 : check_failed(#rule, __FILE__, __LINE__))
-#define CHECK_EQUAL(expected, actual) \
-	check_equal((int64_t)(expected), (int64_t)(actual), #actual, __FILE__, __LINE__)
+#define CHECK_EQUAL(expected, actual) check_equal((int64_t)(expected), (int64_t)(actual), #actual, __FILE__, __LINE__)
 
 _Noreturn void check_failed(const char *rule, const char *file, int line);
 void check_equal(int64_t expected, int64_t actual, const char *what, const char *file, int line);

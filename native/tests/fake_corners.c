@@ -173,7 +173,7 @@ static void cancel_that_misses_is_made_again(void)
 	fake_peer_close((uint32_t)link.peer);
 	/* Accepts that are stopped, then closed. */
 	fd = fake_listen(80, false);
-	listener = mp_register(rig.channel, fd, 0, 0);
+	listener = mp_register(rig.channel, fd, 0, 0, 0);
 	for (uint32_t round = 0; round < 2; round++) {
 		CHECK_EQUAL(0, mp_accept(rig.channel, listener, 2, 0));
 		if (round == 0)
@@ -203,7 +203,7 @@ static void cancel_that_misses_is_made_again(void)
 static struct rig_link lwsocket(uint16_t port)
 {
 	int32_t fd = fake_listen(port, false);
-	mp_handle listener = mp_register(rig.channel, fd, 0, 0);
+	mp_handle listener = mp_register(rig.channel, fd, 0, 0, 0);
 	struct rig_link link;
 
 	CHECK_EQUAL(0, mp_accept(rig.channel, listener, 1, MP_ACCEPT_LWSOCKET));

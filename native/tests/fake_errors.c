@@ -11,7 +11,7 @@
 static void read_error_is_told_and_read_can_be_made_again(void)
 {
 	static const int32_t errors[] = { ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENOMEM,
-					  ENOBUFS,    EIO,	 EFAULT,       ENOTCONN,    EINVAL };
+					  ENOBUFS,    EIO,       EFAULT,       ENOTCONN,    EINVAL };
 
 	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
 		struct rig_link link;
@@ -92,7 +92,7 @@ static void read_interrupted_or_without_data_goes_on(void)
 static void write_error_is_told(void)
 {
 	static const int32_t errors[] = { EPIPE,   ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOMEM,
-					  ENOBUFS, EIO,	       ENOSPC,	  EMSGSIZE };
+					  ENOBUFS, EIO,        ENOSPC,    EMSGSIZE };
 
 	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
 		struct iovec vectors[2] = { { "a", 1 }, { "b", 1 } };
@@ -158,7 +158,7 @@ static void accept_error_ends_it_and_is_told(void)
 
 		begin();
 		fd = fake_listen(PORT, false);
-		listener = mp_register(rig.channel, fd, 0, 0);
+		listener = mp_register(rig.channel, fd, 0, 0, 0);
 		fake_fail(IORING_OP_ACCEPT, -errors[i], 1);
 		CHECK_EQUAL(0, mp_accept(rig.channel, listener, 1, MP_ACCEPT_KEEP | (i & 1)));
 		event = rig_take(&rig, 0, MP_STAGE_ACCEPT);
@@ -192,8 +192,8 @@ static void connect_error_keeps_the_handle(void)
 		{ IORING_OP_CONNECT, ECONNREFUSED },  { IORING_OP_CONNECT, ETIMEDOUT },
 		{ IORING_OP_CONNECT, EHOSTUNREACH },  { IORING_OP_CONNECT, ENETUNREACH },
 		{ IORING_OP_CONNECT, EADDRNOTAVAIL }, { IORING_OP_CONNECT, EACCES },
-		{ IORING_OP_SOCKET, EMFILE },	      { IORING_OP_SOCKET, ENFILE },
-		{ IORING_OP_SOCKET, ENOMEM },	      { IORING_OP_SOCKET, EAFNOSUPPORT },
+		{ IORING_OP_SOCKET, EMFILE },         { IORING_OP_SOCKET, ENFILE },
+		{ IORING_OP_SOCKET, ENOMEM },         { IORING_OP_SOCKET, EAFNOSUPPORT },
 	};
 
 	for (uint32_t i = 0; i < COUNT_OF(cases); i++) {

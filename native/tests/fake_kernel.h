@@ -40,8 +40,8 @@ struct fake_file {
 	int kind;
 	bool socket; /* a pipe otherwise */
 	bool nonblock;
-	bool ended;     /* no more bytes will come */
-	bool broken;    /* ... because of a reset */
+	bool ended;  /* no more bytes will come */
+	bool broken; /* ... because of a reset */
 	bool shut_write;
 	bool connected;
 	uint32_t references;
@@ -82,7 +82,7 @@ struct fake_request {
 	bool running; /* cannot be cancelled any more */
 	bool deaf;    /* has missed the end */
 	int64_t deaf_since_ns;
-	bool orphan;  /* the thread that made it has ended: it is cancelled when it could go on */
+	bool orphan; /* the thread that made it has ended: it is cancelled when it could go on */
 	uint32_t submitter;
 	struct io_uring_sqe sqe;
 	struct fake_ring *ring;

@@ -118,10 +118,11 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
 	return 0;
 }
 
-int32_t mp_os_partition(int32_t fd, int32_t cpu)
+int32_t mp_os_partition(int32_t fd, int32_t cpu, int32_t backlog)
 {
 	(void)fd;
 	(void)cpu;
+	(void)backlog;
 	return -EADDRINUSE;
 }
 

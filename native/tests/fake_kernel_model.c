@@ -69,7 +69,7 @@ void model_open(struct mp_config (*draw)(void), bool nonblock)
 		/* Schedules are short: what is renewed now and then is renewed often. */
 		model.channels[i]->renew_after = 1 + random_below(&model.random, 8);
 		model.listener_fds[i] = fake_listen((uint16_t)(LISTENER_PORT + i), nonblock);
-		model.listeners[i] = mp_register(model.channels[i], model.listener_fds[i], 1000000 + i, 0);
+		model.listeners[i] = mp_register(model.channels[i], model.listener_fds[i], 1000000 + i, 0, 0);
 		MUST(model.listeners[i] > 0);
 	}
 }
@@ -200,7 +200,7 @@ void model_pair(uint32_t channel, bool socket, bool nonblock)
 		*conn = none;
 		return;
 	}
-	conn->handle = mp_register(model.channels[channel], conn->fd, 0, 0);
+	conn->handle = mp_register(model.channels[channel], conn->fd, 0, 0, 0);
 	conn->channel = channel;
 	conn->port = 1;
 	conn->state = OPEN;

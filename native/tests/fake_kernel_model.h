@@ -17,13 +17,13 @@
 struct conn {
 	enum { UNUSED, WAITING, OPEN, CLOSING, MOVING, DEAD } state;
 	uint32_t channel;
-	mp_handle handle;       /* 0 while it has none */
-	mp_handle given;        /* on its way: the handle it had */
+	mp_handle handle; /* 0 while it has none */
+	mp_handle given;  /* on its way: the handle it had */
 	uint32_t given_channel;
-	uint32_t peer;          /* FAKE_NONE: unknown, or closed */
-	uint16_t port;          /* the client's; 0: not known yet */
-	int32_t fd;             /* registered by the test, -1 otherwise */
-	bool keep_fd;           /* closing leaves it open */
+	uint32_t peer; /* FAKE_NONE: unknown, or closed */
+	uint16_t port; /* the client's; 0: not known yet */
+	int32_t fd;    /* registered by the test, -1 otherwise */
+	bool keep_fd;  /* closing leaves it open */
 	bool connecting, failed;
 	enum { NOT_READING, READING_ONCE, READING_LEASED } reading;
 	bool pausing;

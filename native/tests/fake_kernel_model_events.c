@@ -122,8 +122,7 @@ static void read_event(struct conn *conn, const struct mp_event *event)
 	if (event->flags & MP_EVENT_HANGUP) {
 		MUST(event->flags == MP_EVENT_HANGUP && !conn->reading && conn->state == OPEN);
 		MUST(event->result == 0 || event->result == -ECONNRESET);
-		MUST(conn->peer_shut || conn->no_more_reads || conn->peer == FAKE_NONE ||
-		     fake_peer_gone(conn->peer));
+		MUST(conn->peer_shut || conn->no_more_reads || conn->peer == FAKE_NONE || fake_peer_gone(conn->peer));
 		return;
 	}
 	MUST(conn->reading);
@@ -147,8 +146,9 @@ static void read_event(struct conn *conn, const struct mp_event *event)
 	MUST(pattern_is((void *)(uintptr_t)event->data, (uint32_t)event->result, conn->got));
 	if (model.held_count == HELD)
 		model_release(1);
-	model.held[model.held_count++] = (struct held){ conn, conn->channel, event->lease, (uint32_t)event->result,
-							(void *)(uintptr_t)event->data, conn->got };
+	model.held[model.held_count++] = (struct held){
+		conn, conn->channel, event->lease, (uint32_t)event->result, (void *)(uintptr_t)event->data, conn->got
+	};
 	conn->got += (uint64_t)event->result;
 	model.bytes += (uint64_t)event->result;
 }

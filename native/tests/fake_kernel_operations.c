@@ -318,9 +318,6 @@ void fake_attempt(struct fake_request *request)
 	case IORING_OP_SOCKET:
 		make_socket(request);
 		break;
-	case IORING_OP_URING_CMD:
-		fake_finish(request, -EOPNOTSUPP, 0);
-		break;
 	default:
 		fake_broken("the fake knows the operation", __FILE__, __LINE__);
 	}

@@ -212,8 +212,8 @@ void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe)
 	check_single(request);
 	if (!no_file) {
 		uint32_t number = sqe->flags & IOSQE_FIXED_FILE ?
-				  (uint32_t)sqe->fd < ring->fixed_count ? ring->fixed[sqe->fd] - 1 : FAKE_NONE :
-				  fake_fd_file(sqe->fd);
+					  (uint32_t)sqe->fd < ring->fixed_count ? ring->fixed[sqe->fd] - 1 : FAKE_NONE :
+					  fake_fd_file(sqe->fd);
 
 		if (number == FAKE_NONE) {
 			fake_finish(request, -EBADF, 0);

@@ -23,7 +23,7 @@ struct rig_link pair(bool nonblock)
 	struct rig_link link = { .peer = -1 };
 	uint32_t peer;
 
-	link.handle = mp_register(rig.channel, fake_pair(true, nonblock, &peer), 0, 0);
+	link.handle = mp_register(rig.channel, fake_pair(true, nonblock, &peer), 0, 0, 0);
 	CHECK(link.handle > 0);
 	link.peer = (int32_t)peer;
 	return link;

@@ -24,7 +24,7 @@ static void begin_late(void)
 	fake_releases_late = true;
 	rig_open(&rig, &config);
 	listener_fd = fake_listen(PORT, false);
-	listener = mp_register(rig.channel, listener_fd, 0, 0);
+	listener = mp_register(rig.channel, listener_fd, 0, 0, 0);
 	CHECK(listener > 0);
 }
 

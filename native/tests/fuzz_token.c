@@ -39,18 +39,19 @@ static void must(bool rule)
 static struct mp_channel *open_channel(void)
 {
 	static uint8_t data[2 * FAKE_INBOX_BYTES], to[16];
-	struct mp_config config = { .size = sizeof config, .max_handles = 16, .queue_entries = 16, .buffer_count = 4,
-				    .buffer_bytes = 64 };
+	struct mp_config config = {
+		.size = sizeof config, .max_handles = 16, .queue_entries = 16, .buffer_count = 4, .buffer_bytes = 64
+	};
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = 80 };
 	struct mp_channel *channel;
 	mp_handle handles[3];
 
 	must(mp_create(&config, &channel) == 0);
-	must(mp_accept(channel, mp_register(channel, fake_listen(80, false), 0, 0), 2, MP_ACCEPT_KEEP) == 0);
+	must(mp_accept(channel, mp_register(channel, fake_listen(80, false), 0, 0, 0), 2, MP_ACCEPT_KEEP) == 0);
 	for (uint32_t i = 0; i < 3; i++) {
 		uint32_t peer;
 
-		handles[i] = mp_register(channel, fake_pair(true, i == 2, &peer), 0, 0);
+		handles[i] = mp_register(channel, fake_pair(true, i == 2, &peer), 0, 0, 0);
 		must(handles[i] > 0);
 	}
 	must(mp_read_start(channel, handles[0]) == 0);

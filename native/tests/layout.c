@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 
 #include "megapipe.h"
+#include "testing.h"
 
 #define SIZE(type) printf(#type " %zu\n", sizeof(struct type))
 #define FIELD(type, field) printf(#type "." #field " %zu\n", offsetof(struct type, field))
@@ -97,7 +98,6 @@ static void values(void)
 	VALUE(MP_FEATURE_FD_INSTALL);
 	VALUE(MP_FEATURE_NO_IOWAIT);
 	VALUE(MP_FEATURE_DIRECT_WAKE);
-	VALUE(MP_FEATURE_SOCKET_NAME);
 	VALUE(MP_FEATURE_PROMPT_CLOSE);
 	VALUE(MP_FEATURE_COUNT);
 	VALUE(MP_REASON_BYTES);

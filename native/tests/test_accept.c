@@ -74,8 +74,7 @@ static void accept_keep_accepts_until_stopped(void)
 		listener = rig_listen(&rig, AF_INET, 77);
 		CHECK_EQUAL(0, mp_accept(rig.channel, listener.handle, 4, lwsocket | MP_ACCEPT_KEEP));
 		for (int round = 0; round < 3; round++)
-			take_many(&rig, &listener, MANY,
-				  MP_EVENT_MORE | (lwsocket ? (uint32_t)MP_EVENT_LWSOCKET : 0u));
+			take_many(&rig, &listener, MANY, MP_EVENT_MORE | (lwsocket ? (uint32_t)MP_EVENT_LWSOCKET : 0u));
 		stop(&rig, &listener, 4);
 		CHECK_EQUAL(3 * MANY, rig_counters(&rig).accepted);
 		rig_unlisten(&rig, &listener);
@@ -128,7 +127,7 @@ static void accept_on_nonblocking_listener_waits(void)
 
 		rig_open(&rig, NULL);
 		listener.fd = listen_fd(AF_INET, SOCK_NONBLOCK, &listener.address, &listener.bytes);
-		listener.handle = mp_register(rig.channel, listener.fd, 77, 0);
+		listener.handle = mp_register(rig.channel, listener.fd, 77, 0, 0);
 		CHECK_EQUAL(0, mp_accept(rig.channel, listener.handle, 3, lwsocket | MP_ACCEPT_KEEP));
 		rig_nothing(&rig);
 		take_many(&rig, &listener, MANY, MP_EVENT_MORE | (lwsocket ? (uint32_t)MP_EVENT_LWSOCKET : 0u));
@@ -213,14 +212,10 @@ static void accept_misuse_is_refused(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		TEST(accept_count_accepts_as_many_and_stops),
-		TEST(accept_keep_accepts_until_stopped),
-		TEST(accept_after_stop_accepts_again),
-		TEST(accept_while_stopping_is_busy),
-		TEST(accept_on_nonblocking_listener_waits),
-		TEST(unregister_listener_cancels_accepts_before_retiring),
-		TEST(accept_flush_gives_it_to_the_kernel),
-		TEST(accept_misuse_is_refused),
+		TEST(accept_count_accepts_as_many_and_stops), TEST(accept_keep_accepts_until_stopped),
+		TEST(accept_after_stop_accepts_again),        TEST(accept_while_stopping_is_busy),
+		TEST(accept_on_nonblocking_listener_waits),   TEST(unregister_listener_cancels_accepts_before_retiring),
+		TEST(accept_flush_gives_it_to_the_kernel),    TEST(accept_misuse_is_refused),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

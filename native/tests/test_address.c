@@ -114,8 +114,7 @@ static void connect_misuse_is_refused(void)
 		link.handle = mp_connect(rig.channel, &address, sizeof address, 0, MP_ACCEPT_LWSOCKET);
 		CHECK(link.handle > 0);
 		CHECK_EQUAL(-EAFNOSUPPORT, rig_take(&rig, link.handle, MP_STAGE_ACCEPT).result);
-		CHECK_EQUAL(kernel_has(MP_FEATURE_FD_INSTALL) ? -EBADF : -ENOTSUP,
-			    mp_to_fd(rig.channel, link.handle));
+		CHECK_EQUAL(kernel_has(MP_FEATURE_FD_INSTALL) ? -EBADF : -ENOTSUP, mp_to_fd(rig.channel, link.handle));
 		rig_unlink(&rig, &link, 0);
 	}
 	rig_close(&rig);
@@ -195,7 +194,7 @@ static void unix_path_listener_accepts(void)
 	CHECK_EQUAL(0, bind(listener.fd, (struct sockaddr *)name, sizeof *name));
 	CHECK_EQUAL(0, listen(listener.fd, 8));
 	rig_open(&rig, NULL);
-	listener.handle = mp_register(rig.channel, listener.fd, 0, 0);
+	listener.handle = mp_register(rig.channel, listener.fd, 0, 0, 0);
 	link = rig_connect(&rig, &listener, MP_ACCEPT_LWSOCKET);
 	send_all(link.peer, "hi", 2);
 	rig_read(&rig, link.handle, text, 2);

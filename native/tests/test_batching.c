@@ -66,8 +66,8 @@ static uint64_t calls_with(uint32_t flags, uint32_t threshold)
 		echo_round(&rig, links);
 	rig_nothing(&rig);
 	after = rig_counters(&rig);
-	/* The writes. The reads stay armed, but for one now and then that the kernel ends (seen on 6.1), and each may get
-	 * a poll for its end on a machine that is slow. */
+	/* The writes. The reads stay armed, but for one now and then that the kernel ends (seen on 6.1), and each may
+	 * get a poll for its end on a machine that is slow. */
 	CHECK(after.requests - before.requests >= LINKS * ROUNDS + (after.rearms - before.rearms));
 	CHECK(after.requests - before.requests <= LINKS * ROUNDS + (after.rearms - before.rearms) + LINKS);
 	CHECK(after.rearms - before.rearms <= LINKS * ROUNDS / 50);
@@ -161,7 +161,7 @@ static void unregister_leaves_the_fd_usable(void)
 	send_all(fd, "your", 4);
 	receive_all(link.peer, text, 4);
 	/* And again in a channel. */
-	link.handle = mp_register(rig.channel, fd, 0, 0);
+	link.handle = mp_register(rig.channel, fd, 0, 0, 0);
 	send_all(link.peer, "more", 4);
 	rig_read(&rig, link.handle, text, 4);
 	rig_unlink(&rig, &link, 0);

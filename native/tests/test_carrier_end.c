@@ -311,10 +311,8 @@ static void many_carriers_end_one_after_the_other(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		TEST(carrier_ends_and_nothing_is_lost),
-		TEST(carrier_ends_and_its_requests_can_be_cancelled),
-		TEST(carrier_ends_and_the_next_can_be_woken),
-		TEST(carrier_ends_and_its_connect_comes_to_an_end),
+		TEST(carrier_ends_and_nothing_is_lost),       TEST(carrier_ends_and_its_requests_can_be_cancelled),
+		TEST(carrier_ends_and_the_next_can_be_woken), TEST(carrier_ends_and_its_connect_comes_to_an_end),
 		TEST(many_carriers_end_one_after_the_other),
 	};
 

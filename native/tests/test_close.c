@@ -78,7 +78,7 @@ static void close_abort_of_listener_leaves_the_shared_socket(void)
 	listener = rig_listen(&one, AF_INET, 0);
 	other = listener;
 	other.fd = dup(listener.fd);
-	other.handle = mp_register(two.channel, other.fd, 0, 0);
+	other.handle = mp_register(two.channel, other.fd, 0, 0, 0);
 	CHECK_EQUAL(0, mp_close(one.channel, listener.handle, MP_CLOSE_ABORT));
 	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&one, listener.handle, MP_STAGE_CLOSE).flags);
 	link = rig_connect(&two, &other, 0);
@@ -163,6 +163,31 @@ static void close_in_the_batch_of_a_large_write_ends_both(void)
 		for_both_kinds(write_and_close);
 }
 
+/* As when a server answers before it has read the whole request. The RST that the kernel sends for the unread bytes
+ * comes behind the FIN: the peer reads the answer and its end. */
+static void close_unread(struct rig *rig, uint32_t accept_flags)
+{
+	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
+	char text[6];
+
+	CHECK_EQUAL(0, mp_read_start(rig->channel, link.handle));
+	CHECK_EQUAL(0, mp_read_pause(rig->channel, link.handle));
+	CHECK_EQUAL(-ECANCELED, rig_take(rig, link.handle, MP_STAGE_READ).result);
+	send_all(link.peer, "unread", 6);
+	rig_write(rig, link.handle, "answer", 6);
+	CHECK_EQUAL(0, mp_close(rig->channel, link.handle, 0));
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(rig, link.handle, MP_STAGE_CLOSE).flags);
+	receive_all(link.peer, text, 6);
+	CHECK(!memcmp(text, "answer", 6));
+	CHECK_EQUAL(0, receive_end(link.peer));
+	close(link.peer);
+}
+
+static void close_beside_unread_bytes_brings_fin_first(void)
+{
+	for_both_kinds(close_unread);
+}
+
 static void half_close(struct rig *rig, uint32_t accept_flags)
 {
 	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
@@ -216,7 +241,7 @@ static void disconnect_of_unconnected_socket_reports_enotconn(void)
 	struct rig rig;
 
 	rig_open(&rig, NULL);
-	link.handle = mp_register(rig.channel, fd, 0, 0);
+	link.handle = mp_register(rig.channel, fd, 0, 0, 0);
 	CHECK_EQUAL(0, mp_disconnect(rig.channel, link.handle, MP_SHUT_WRITE));
 	CHECK_EQUAL(-ENOTCONN, rig_take(&rig, link.handle, MP_STAGE_CLOSE).result);
 	rig_unlink(&rig, &link, 0);
@@ -287,6 +312,7 @@ int main(int argc, char **argv)
 		TEST(close_abort_of_unix_socket_brings_end_of_stream),
 		TEST(close_with_read_and_write_pending_ends_both_first),
 		TEST(close_in_the_batch_of_a_large_write_ends_both),
+		TEST(close_beside_unread_bytes_brings_fin_first),
 		TEST(disconnect_write_keeps_reading),
 		TEST(disconnect_read_ends_the_stream),
 		TEST(disconnect_of_unconnected_socket_reports_enotconn),

@@ -97,7 +97,7 @@ static void create_with_zeroes_stands_for_no_cpu(void)
 
 	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
 	rig_open(&rig, &config);
-	listener = mp_register(rig.channel, fd, 0, 1u << 5); /* CPU 5's channel, and those of no CPU */
+	listener = mp_register(rig.channel, fd, 0, 1u << 5, 16); /* CPU 5's channel, and those of no CPU */
 	CHECK(listener > 0);
 	CHECK_EQUAL(0, mp_unregister(rig.channel, listener));
 	rig_take(&rig, listener, MP_STAGE_CLOSE);
@@ -107,10 +107,17 @@ static void create_with_zeroes_stands_for_no_cpu(void)
 
 static void create_at_the_limits_works(void)
 {
-	struct mp_config config = { .size = sizeof config, .queue_entries = 4096, .max_handles = 1u << 20,
-				    .buffer_count = 1u << 15, .buffer_bytes = 64 };
-	struct mp_config least = { .size = sizeof least, .queue_entries = 1, .max_handles = 1,
-				   .buffer_count = 1, .buffer_bytes = 1, .batch_threshold = 1 };
+	struct mp_config config = { .size = sizeof config,
+				    .queue_entries = 4096,
+				    .max_handles = 1u << 20,
+				    .buffer_count = 1u << 15,
+				    .buffer_bytes = 64 };
+	struct mp_config least = { .size = sizeof least,
+				   .queue_entries = 1,
+				   .max_handles = 1,
+				   .buffer_count = 1,
+				   .buffer_bytes = 1,
+				   .batch_threshold = 1 };
 	struct rig_link link;
 	struct rig rig;
 	int32_t fd;
@@ -346,10 +353,10 @@ static void probe_and_create_without_locked_memory_say_why(void)
 
 static void probe_and_create_under_seccomp_say_why(void)
 {
-	void (*const bodies[])(void) = { in_child_not_permitted, in_child_no_access, in_child_not_there,
-					 in_child_perhaps_not_there, in_child_truly_not_there,
-					 in_child_flags_unknown, in_child_no_memory,  in_child_no_enter,
-					 in_child_hidden_enter,	 in_child_no_register, in_child_hidden_register };
+	void (*const bodies[])(void) = { in_child_not_permitted,     in_child_no_access,       in_child_not_there,
+					 in_child_perhaps_not_there, in_child_truly_not_there, in_child_flags_unknown,
+					 in_child_no_memory,         in_child_no_enter,        in_child_hidden_enter,
+					 in_child_no_register,       in_child_hidden_register };
 
 	for (uint32_t i = 0; i < COUNT_OF(bodies); i++)
 		CHECK_EQUAL(0, run_in_child(bodies[i], 0));

@@ -234,14 +234,10 @@ static void time_out_is_the_callers(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		TEST(tcp_close_behind_data_is_told),
-		TEST(tcp_shutdown_behind_data_is_told),
-		TEST(tcp_reset_behind_data_is_told),
-		TEST(unix_close_behind_data_is_told),
-		TEST(unix_shutdown_behind_data_is_told),
-		TEST(end_while_paused_is_told_once),
-		TEST(idle_channel_sleeps_without_a_timer),
-		TEST(time_out_is_the_callers),
+		TEST(tcp_close_behind_data_is_told),       TEST(tcp_shutdown_behind_data_is_told),
+		TEST(tcp_reset_behind_data_is_told),       TEST(unix_close_behind_data_is_told),
+		TEST(unix_shutdown_behind_data_is_told),   TEST(end_while_paused_is_told_once),
+		TEST(idle_channel_sleeps_without_a_timer), TEST(time_out_is_the_callers),
 	};
 
 	int result = RUN_TESTS(tests, argc, argv);

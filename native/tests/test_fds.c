@@ -15,7 +15,7 @@
 
 static mp_handle enroll(struct rig *rig, int32_t fd)
 {
-	mp_handle handle = mp_register(rig->channel, fd, 7, 0);
+	mp_handle handle = mp_register(rig->channel, fd, 7, 0, 0);
 
 	CHECK(handle > 0);
 	return handle;
@@ -280,8 +280,8 @@ static void register_of_closed_fd_is_bad(void)
 	CHECK_EQUAL(0, pipe2(pair, O_CLOEXEC));
 	close(pair[0]);
 	close(pair[1]);
-	CHECK_EQUAL(-EBADF, mp_register(rig.channel, pair[0], 0, 0));
-	CHECK_EQUAL(-EBADF, mp_register(rig.channel, -1, 0, 0));
+	CHECK_EQUAL(-EBADF, mp_register(rig.channel, pair[0], 0, 0, 0));
+	CHECK_EQUAL(-EBADF, mp_register(rig.channel, -1, 0, 0, 0));
 	CHECK_EQUAL(0, rig_counters(&rig).handles_live);
 	rig_close(&rig);
 }

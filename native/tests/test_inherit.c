@@ -48,7 +48,7 @@ static void every_descriptor_is_closed_on_exec(void)
 	mark_the_inherited();
 	rig_open(&rig, NULL);
 	CHECK_EQUAL(0, setsockopt(bound, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on));
-	partition = mp_register(rig.channel, bound, 0, 1);
+	partition = mp_register(rig.channel, bound, 0, 1, 16);
 	CHECK(partition > 0);
 	listener = rig_listen(&rig, AF_INET, 0);
 	accepted = rig_connect(&rig, &listener, 0);

@@ -28,7 +28,7 @@ static void handle_table_full_gives_enfile_and_recovers(void)
 	CHECK_EQUAL(listener.handle, event.source);
 	CHECK_EQUAL(-ENFILE, mp_connect(rig.channel, &listener.address, listener.bytes, 0, 0));
 	fd = dup(listener.fd);
-	CHECK_EQUAL(-ENFILE, mp_register(rig.channel, fd, 0, 0));
+	CHECK_EQUAL(-ENFILE, mp_register(rig.channel, fd, 0, 0, 0));
 	close(fd);
 	rig_unlink(&rig, &links[1], 0);
 	/* The one that did not fit waits in the kernel's queue, not in ours. */

@@ -13,6 +13,7 @@
 
 #define CHANNELS 2u
 #define LINKS 64u
+#define BACKLOG 128u /* more than LINKS */
 
 /* Bound, not listening, with SO_REUSEPORT. */
 static int32_t bound_fd(int family, struct sockaddr_storage *address, socklen_t *bytes)
@@ -81,13 +82,13 @@ static void partitions_share_the_connections(void)
 		for (uint32_t i = 0; i < CHANNELS; i++) {
 			struct sockaddr_storage local;
 
-			listeners[i] = mp_register(rigs[i].channel, fd, i, 3);
+			listeners[i] = mp_register(rigs[i].channel, fd, i, 3, BACKLOG);
 			CHECK(listeners[i] > 0);
 			CHECK(mp_peek_fd(rigs[i].channel, listeners[i]) != fd);
 			CHECK_EQUAL(bytes, mp_local_address(rigs[i].channel, listeners[i], &local, sizeof local));
 			CHECK(!memcmp(&local, &address, bytes));
-			CHECK_EQUAL(0, mp_accept(rigs[i].channel, listeners[i], 4,
-						 MP_ACCEPT_KEEP | MP_ACCEPT_LWSOCKET));
+			CHECK_EQUAL(0,
+				    mp_accept(rigs[i].channel, listeners[i], 4, MP_ACCEPT_KEEP | MP_ACCEPT_LWSOCKET));
 			rig_turn(&rigs[i]);
 		}
 		for (uint32_t i = 0; i < LINKS; i++)
@@ -124,7 +125,7 @@ static void partition_closed_leaves_all_to_the_other(void)
 
 	open_channels(rigs, -1);
 	for (uint32_t i = 0; i < CHANNELS; i++)
-		listeners[i] = mp_register(rigs[i].channel, fd, i, 1);
+		listeners[i] = mp_register(rigs[i].channel, fd, i, 1, BACKLOG);
 	end_listener(&rigs[0], listeners[0], 0);
 	CHECK_EQUAL(0, mp_accept(rigs[1].channel, listeners[1], 1, MP_ACCEPT_KEEP));
 	for (uint32_t i = 0; i < LINKS; i++) {
@@ -134,7 +135,7 @@ static void partition_closed_leaves_all_to_the_other(void)
 		close(peer);
 	}
 	/* And back: the address is still there for the first. */
-	listeners[0] = mp_register(rigs[0].channel, fd, 0, 1);
+	listeners[0] = mp_register(rigs[0].channel, fd, 0, 1, BACKLOG);
 	CHECK(listeners[0] > 0);
 	end_listener(&rigs[1], listeners[1], 1);
 	CHECK_EQUAL(0, mp_accept(rigs[0].channel, listeners[0], 1, 0));
@@ -160,10 +161,10 @@ static void partition_outside_the_mask_is_not_permitted(void)
 	mp_handle listener;
 
 	open_channels(rigs, 0); /* channel i stands for CPU i */
-	CHECK_EQUAL(-EPERM, mp_register(rigs[0].channel, fd, 0, 1u << 1));
-	CHECK_EQUAL(-EPERM, mp_register(rigs[1].channel, fd, 0, 1u << 0));
-	CHECK_EQUAL(-EPERM, mp_register(rigs[1].channel, fd, 0, (uint64_t)1 << 63));
-	listener = mp_register(rigs[1].channel, fd, 0, 1u << 1 | (uint64_t)1 << 63);
+	CHECK_EQUAL(-EPERM, mp_register(rigs[0].channel, fd, 0, 1u << 1, BACKLOG));
+	CHECK_EQUAL(-EPERM, mp_register(rigs[1].channel, fd, 0, 1u << 0, BACKLOG));
+	CHECK_EQUAL(-EPERM, mp_register(rigs[1].channel, fd, 0, (uint64_t)1 << 63, BACKLOG));
+	listener = mp_register(rigs[1].channel, fd, 0, 1u << 1 | (uint64_t)1 << 63, BACKLOG);
 	CHECK(listener > 0);
 	end_listener(&rigs[1], listener, 0);
 	for (uint32_t i = 0; i < CHANNELS; i++)
@@ -181,9 +182,9 @@ static void partition_of_other_fds_is_invalid(void)
 
 	CHECK_EQUAL(0, pipe2(pair, O_CLOEXEC));
 	rig_open(&rig, NULL);
-	CHECK_EQUAL(-EINVAL, mp_register(rig.channel, plain, 0, 1)); /* no SO_REUSEPORT */
-	CHECK_EQUAL(-EINVAL, mp_register(rig.channel, local, 0, 1));
-	CHECK_EQUAL(-EINVAL, mp_register(rig.channel, pair[0], 0, 1));
+	CHECK_EQUAL(-EINVAL, mp_register(rig.channel, plain, 0, 1, BACKLOG)); /* no SO_REUSEPORT */
+	CHECK_EQUAL(-EINVAL, mp_register(rig.channel, local, 0, 1, BACKLOG));
+	CHECK_EQUAL(-EINVAL, mp_register(rig.channel, pair[0], 0, 1, BACKLOG));
 	close(plain);
 	close(local);
 	close(pair[0]);
@@ -204,7 +205,7 @@ static void partition_without_room_gives_enfile_and_keeps_no_fd(void)
 	rig_open(&rig, &config);
 	link = rig_pair(&rig, &other);
 	before = fd_count();
-	CHECK_EQUAL(-ENFILE, mp_register(rig.channel, fd, 0, 1));
+	CHECK_EQUAL(-ENFILE, mp_register(rig.channel, fd, 0, 1, BACKLOG));
 	CHECK_EQUAL(before, fd_count());
 	rig_unlink(&rig, &link, 0);
 	rig_close(&rig);
@@ -222,7 +223,7 @@ static void partition_copies_the_options_that_connections_inherit(void)
 	int value = 0;
 
 	rig_open(&rig, NULL);
-	listener = mp_register(rig.channel, fd, 0, 1);
+	listener = mp_register(rig.channel, fd, 0, 1, BACKLOG);
 	CHECK_EQUAL(0, mp_accept(rig.channel, listener, 1, 0));
 	link.peer = connect_fd(&address, bytes);
 	link.handle = rig_take(&rig, 0, MP_STAGE_ACCEPT).handle;
@@ -234,15 +235,38 @@ static void partition_copies_the_options_that_connections_inherit(void)
 	close(fd);
 }
 
+static void partition_queues_as_many_as_asked(void)
+{
+	struct sockaddr_storage address;
+	struct rig rig;
+	socklen_t bytes;
+	int32_t fd = bound_fd(AF_INET, &address, &bytes);
+
+	rig_open(&rig, NULL);
+	for (uint32_t backlog = 1; backlog < 1000; backlog += 333) {
+		mp_handle listener = mp_register(rig.channel, fd, 0, 1, backlog);
+		struct tcp_info info = { 0 };
+		socklen_t size = sizeof info;
+
+		CHECK_EQUAL(0, getsockopt(mp_peek_fd(rig.channel, listener), IPPROTO_TCP, TCP_INFO, &info, &size));
+		CHECK_EQUAL(backlog, info.tcpi_sacked); /* of a listening socket: how many it queues */
+		end_listener(&rig, listener, 0);
+	}
+	CHECK_EQUAL(-EINVAL, mp_register(rig.channel, fd, 0, 1, 0));
+	CHECK_EQUAL(-EINVAL, mp_register(rig.channel, fd, 0, 1, 1u << 31));
+	rig_close(&rig);
+	close(fd);
+}
+
 /* The listening socket itself: a partition that took IPv4 connections, too, would be another endpoint. */
 static void partition_is_like_the_first_socket(void)
 {
 	static const struct {
 		int level, name, value;
 	} options[] = {
-		{ IPPROTO_IPV6, IPV6_V6ONLY, 1 },   { SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 77 },  { IPPROTO_TCP, TCP_KEEPINTVL, 11 },
-		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },    { IPPROTO_TCP, TCP_DEFER_ACCEPT, 1 },
+		{ IPPROTO_IPV6, IPV6_V6ONLY, 1 },  { SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 77 }, { IPPROTO_TCP, TCP_KEEPINTVL, 11 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },   { IPPROTO_TCP, TCP_DEFER_ACCEPT, 1 },
 		{ SOL_SOCKET, SO_REUSEADDR, 1 },
 	};
 	int32_t fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
@@ -255,7 +279,7 @@ static void partition_is_like_the_first_socket(void)
 		CHECK_EQUAL(0, setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)));
 	CHECK_EQUAL(0, bind(fd, (struct sockaddr *)&any, sizeof any));
 	rig_open(&rig, NULL);
-	listener = mp_register(rig.channel, fd, 0, 1);
+	listener = mp_register(rig.channel, fd, 0, 1, BACKLOG);
 	CHECK(listener > 0);
 	for (uint32_t i = 0; i < COUNT_OF(options); i++) {
 		int value = -1;
@@ -277,7 +301,7 @@ static socklen_t partition_value(int32_t fd, int level, int name, void *value, s
 	mp_handle listener;
 
 	rig_open(&rig, NULL);
-	listener = mp_register(rig.channel, fd, 0, 1);
+	listener = mp_register(rig.channel, fd, 0, 1, BACKLOG);
 	CHECK(listener > 0);
 	memset(value, 0, capacity);
 	CHECK_EQUAL(0, getsockopt(mp_peek_fd(rig.channel, listener), level, name, value, &capacity));
@@ -387,7 +411,7 @@ static void partition_of_a_socket_with_a_filter_is_refused(void)
 	rig_open(&rig, NULL);
 	CHECK_EQUAL(0, setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter));
 	before = fd_count();
-	CHECK_EQUAL(-EOPNOTSUPP, mp_register(rig.channel, fd, 0, 1));
+	CHECK_EQUAL(-EOPNOTSUPP, mp_register(rig.channel, fd, 0, 1, BACKLOG));
 	CHECK_EQUAL(before, fd_count());
 	rig_close(&rig);
 	close(fd);
@@ -411,7 +435,7 @@ static void partition_with_an_option_that_cannot_be_set_is_refused(void)
 	CHECK_EQUAL(42, got);
 	rig_open(&rig, NULL);
 	CHECK_EQUAL(0, seteuid(65534));
-	got = (int)mp_register(rig.channel, fd, 0, 1);
+	got = (int)mp_register(rig.channel, fd, 0, 1, BACKLOG);
 	CHECK_EQUAL(0, seteuid(0));
 	CHECK_EQUAL(-EOPNOTSUPP, got);
 	rig_close(&rig);
@@ -426,6 +450,7 @@ int main(int argc, char **argv)
 		TEST(partition_outside_the_mask_is_not_permitted),
 		TEST(partition_of_other_fds_is_invalid),
 		TEST(partition_without_room_gives_enfile_and_keeps_no_fd),
+		TEST(partition_queues_as_many_as_asked),
 		TEST(partition_is_like_the_first_socket),
 		TEST(partition_copies_the_options_that_connections_inherit),
 		TEST(partition_has_every_option_of_its_first_socket),

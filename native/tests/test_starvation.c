@@ -227,10 +227,8 @@ static void scarce_buffers_carry_everything(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		TEST(starved_reads_wait_and_others_go_on),
-		TEST(starved_reads_resume_in_order),
-		TEST(starved_idle_reads_do_not_keep_the_buffer),
-		TEST(starved_read_can_be_paused_and_closed),
+		TEST(starved_reads_wait_and_others_go_on),       TEST(starved_reads_resume_in_order),
+		TEST(starved_idle_reads_do_not_keep_the_buffer), TEST(starved_read_can_be_paused_and_closed),
 		TEST(scarce_buffers_carry_everything),
 	};
 

@@ -119,8 +119,8 @@ static void writev_to_pipe_in_parts_goes_on(void)
 
 		CHECK_EQUAL(0, pipe2(pair, O_CLOEXEC | flags));
 		rig_open(&rig, NULL);
-		in = mp_register(rig.channel, pair[0], 0, 0);
-		out = mp_register(rig.channel, pair[1], 0, 0);
+		in = mp_register(rig.channel, pair[0], 0, 0, 0);
+		out = mp_register(rig.channel, pair[1], 0, 0, 0);
 		fill_pattern(data, sizeof data, 0);
 		for (uint32_t i = 0; i < 100; i++)
 			pieces[i] = (struct iovec){ data + i * 2000, 2000 };
@@ -199,10 +199,8 @@ static void write_after_reset_gives_the_error(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		TEST(write_to_slow_reader_completes),
-		TEST(writev_to_slow_reader_completes),
-		TEST(writev_to_pipe_in_parts_goes_on),
-		TEST(write_misuse_is_refused),
+		TEST(write_to_slow_reader_completes),    TEST(writev_to_slow_reader_completes),
+		TEST(writev_to_pipe_in_parts_goes_on),   TEST(write_misuse_is_refused),
 		TEST(write_after_reset_gives_the_error),
 	};
 

@@ -4,7 +4,7 @@ using MegaPipe.Kestrel.Internal;
 namespace MegaPipe.Kestrel;
 
 /// <summary>A mechanism that this kernel and process allow or refuse.</summary>
-/// <param name="Name">Short name, e.g. <c>fixed_fd_install</c>.</param>
+/// <param name="Name">Short name, such as <c>fd_install</c>; see docs/GLOSSARY.md.</param>
 /// <param name="Available">Whether it was tried and works.</param>
 /// <param name="Reason">Why not, or null.</param>
 public sealed record MegaPipeFeatureStatus(string Name, bool Available, string? Reason);

@@ -1,4 +1,4 @@
-// Inert data: what a user may tune. Bound from the "MegaPipe" section, checked by MegaPipeTransportOptionsValidator.
+// Inert data: what a user may tune. Bound from the "MegaPipe" section, checked by OptionsValidator (OptionsSetup.cs).
 using System.Net;
 using System.Net.Sockets;
 using MegaPipe.Native;

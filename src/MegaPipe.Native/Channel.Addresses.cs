@@ -27,9 +27,8 @@ internal sealed unsafe partial class Channel
     }
 
     /// <summary>
-    /// The local address, with a system call. Null and a negative errno where it cannot be told
-    /// (<see cref="ChannelError.NotSupported"/>: a lightweight socket on a kernel without
-    /// <see cref="Feature.SocketName"/>).
+    /// The local address, with a system call; a lightweight socket gets an fd for the moment. Null and a negative errno
+    /// where it cannot be told: a lightweight socket on a kernel without <see cref="Feature.FdInstall"/>.
     /// </summary>
     public EndPoint? LocalEndPoint(long handle, out int error)
     {

@@ -1,5 +1,5 @@
 // The channel's requests, in the order in which a connection meets them: accept, read, write, close. All fill the
-// batch; none makes a system call but Register, Connect and Transfer.
+// batch. System calls are made by Register, Connect and Transfer, and by the request that fills the batch.
 using System.Net;
 using Tmds.Linux;
 
@@ -30,11 +30,11 @@ internal sealed unsafe partial class Channel
 {
     /// <summary>
     /// Registers an fd that stays the caller's and must stay open until the handle is retired. A non-zero
-    /// <paramref name="cpuMask"/> opens this channel's own listener partition of the fd's SO_REUSEPORT address instead.
-    /// The handle, or a negative errno.
+    /// <paramref name="cpuMask"/> opens this channel's own listener partition of the fd's SO_REUSEPORT address instead,
+    /// which queues <paramref name="backlog"/> connections. The handle, or a negative errno.
     /// </summary>
-    public long Register(int fd, ulong cookie, ulong cpuMask = 0) =>
-        NativeMethods.mp_register(Pointer, fd, cookie, cpuMask);
+    public long Register(int fd, ulong cookie, ulong cpuMask = 0, int backlog = 0) =>
+        NativeMethods.mp_register(Pointer, fd, cookie, cpuMask, (uint)backlog);
 
     /// <summary>
     /// As <see cref="Register"/> with a second descriptor for the fd's socket, which is the channel's and closed with
@@ -55,13 +55,6 @@ internal sealed unsafe partial class Channel
         }
 
         return handle;
-    }
-
-    /// <summary>Sets the length of a listening handle's accept queue, in connections. 0 or a negative errno.</summary>
-    public int SetBacklog(long handle, int connections)
-    {
-        int fd = PeekFd(handle);
-        return fd < 0 ? fd : LibC.listen(fd, connections) == 0 ? 0 : -LibC.errno;
     }
 
     /// <summary>Cancels what is pending and retires the handle; a registered fd stays open.</summary>

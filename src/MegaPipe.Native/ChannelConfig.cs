@@ -13,10 +13,10 @@ internal enum ChannelConfigFlags : uint
     /// <summary>One thread for the channel's life, which lets the kernel defer its work.</summary>
     SingleThread = 1u << 0,
 
-    /// <summary>Act as if this kernel had no fixed-fd install (tests of the degraded mode).</summary>
+    /// <summary>Act as if this kernel had no fixed-fd install (tests; native/src/testing.h).</summary>
     NoFdInstall = 1u << 1,
 
-    /// <summary>Wake through an eventfd even where the kernel can post a completion directly (tests).</summary>
+    /// <summary>Wake through an eventfd even where the kernel can post a completion (tests; likewise).</summary>
     WakeEventFd = 1u << 2,
 
     /// <summary>No receive buffers: plain reads only.</summary>

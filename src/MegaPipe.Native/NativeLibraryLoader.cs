@@ -1,5 +1,6 @@
 // Finds libmegapipe.so: beside the application, below runtimes/<rid>/native, then wherever the runtime looks (the
-// application's deps.json, the package cache, the system's library path).
+// application's deps.json, the package cache, the system's library path), there also by the name that `make install`
+// gives it.
 using System.Buffers.Binary;
 using System.Reflection;
 using System.Runtime.CompilerServices;
@@ -87,11 +88,16 @@ internal static class NativeLibraryLoader
             }
         }
 
-        if (NativeLibrary.TryLoad(name, typeof(NativeLibraryLoader).Assembly,
-            DllImportSearchPath.SafeDirectories, out library))
+        foreach (string known in (string[])[name, $"lib{name}.so.{NativeMethods.AbiVersion}"])
         {
-            return null;
+            if (NativeLibrary.TryLoad(known, typeof(NativeLibraryLoader).Assembly,
+                DllImportSearchPath.SafeDirectories, out library))
+            {
+                return null;
+            }
         }
+
+        library = 0;
 
         return broken ??
             $"{FileName} is neither in {baseDirectory} nor in runtimes/{runtimeFolder}/native below it: publish it " +

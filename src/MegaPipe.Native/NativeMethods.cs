@@ -1,16 +1,16 @@
-// Each function of megapipe.h, once, in the header's order. Nothing but Channel, MegaPipeFeatures and ChannelError
-// calls them, and those have NativeLibraryLoader find the library first.
+// Each function of megapipe.h, once, in the header's order. Call them only where NativeLibraryLoader has found the
+// library: through Channel and what a channel made (its handle, its memory), MegaPipeFeatures and ChannelError.
 using System.Runtime.InteropServices;
 
 namespace MegaPipe.Native;
 
 /// <summary>The C functions. Contracts are in native/include/megapipe.h.</summary>
 /// <remarks>
-/// <c>SuppressGCTransition</c> leaves out the switch out of managed mode (about 7 ns), and makes the collector wait for
-/// the call. It stands where a call only fills a request or reads memory, which takes well under a microsecond: a
-/// request that reaches the batch threshold is flushed by <see cref="Channel"/>, not by the request function. It does
-/// not stand where a call makes a system call of its own (create, destroy, register, connect, flush, dispatch, wake, fd
-/// and address queries) or reaches into another channel (transfer).
+/// <c>SuppressGCTransition</c> skips the GC transition (about 7 ns per call); the GC cannot run until the call returns.
+/// Used only for calls that fill a request or read memory, which takes well under a microsecond: a request that reaches
+/// the batch threshold is flushed by <see cref="Channel"/>, not by the request function. Not used for calls that make a
+/// system call of their own (create, destroy, register, connect, flush, dispatch, wake, fd and address queries) or
+/// reach into another channel (transfer).
 /// </remarks>
 internal static unsafe partial class NativeMethods
 {
@@ -40,7 +40,7 @@ internal static unsafe partial class NativeMethods
     public static partial void mp_destroy(nint channel);
 
     [LibraryImport(Library)]
-    public static partial long mp_register(nint channel, int fd, ulong cookie, ulong cpuMask);
+    public static partial long mp_register(nint channel, int fd, ulong cookie, ulong cpuMask, uint backlog);
 
     [LibraryImport(Library)]
     [SuppressGCTransition]

@@ -12,6 +12,9 @@ internal static class Repository
     /// <summary>The sample as this build made it: the same configuration and framework as the tests.</summary>
     public static string WebApp { get; } = BuiltLike(Path.Combine(Root, "samples", "WebApp"));
 
+    /// <summary>The sample that a user copies.</summary>
+    public static string Minimal { get; } = BuiltLike(Path.Combine(Root, "samples", "Minimal"));
+
     public static string Layers { get; } = BuiltLike(Path.Combine(Crank, "layers"));
 
     public static bool IsInstalled(string tool) => (Environment.GetEnvironmentVariable("PATH") ?? "")

@@ -30,7 +30,8 @@ static double now_s(void)
 
 static int connect_once(void)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(PORT),
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_port = htons(PORT),
 				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	const struct timeval limit = { .tv_sec = END_S };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -212,8 +212,9 @@ bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *listener, u
 	if ((poll && result >= 0) || (!poll && (result == -EAGAIN || result == -EINTR)) || result == -ECANCELED) {
 		if (!ending) {
 			/* A poll that finds no room is replaced by the accept, which asks for it once more. */
-			accept->polling = result == -EAGAIN && mp_batch_poll(channel, listener,
-				MP_TOKEN_POLL_ACCEPT + number, 1 /* POLLIN */);
+			accept->polling =
+				result == -EAGAIN &&
+				mp_batch_poll(channel, listener, MP_TOKEN_POLL_ACCEPT + number, 1 /* POLLIN */);
 			accept->owed = !accept->polling;
 			if (accept->owed)
 				mp_owe(channel, listener, MP_OWED_ACCEPT);

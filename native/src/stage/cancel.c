@@ -7,25 +7,6 @@
 
 #include "../channel.h"
 
-uint32_t mp_cancel_op(uint32_t op)
-{
-	switch (op) {
-	case MP_TOKEN_READ:
-	case MP_TOKEN_LEASED:
-	case MP_TOKEN_POLL_READ:
-		return MP_TOKEN_CANCEL_READ;
-	case MP_TOKEN_WRITE:
-	case MP_TOKEN_POLL_WRITE:
-		return MP_TOKEN_CANCEL_WRITE;
-	case MP_TOKEN_CONNECT:
-	case MP_TOKEN_POLL_CONNECT:
-		return MP_TOKEN_CANCEL_CONNECT;
-	default:
-		MP_ASSERT(op >= MP_TOKEN_ACCEPT && op < MP_TOKEN_CANCEL_ACCEPT);
-		return MP_TOKEN_CANCEL_ACCEPT + (op & (MP_ACCEPT_SLOTS - 1u));
-	}
-}
-
 static void missed_read(struct mp_channel *channel, struct mp_slot *slot)
 {
 	/* Cleared with the read's end; what is owed is not in the kernel. */

@@ -48,14 +48,16 @@ static bool reset(struct mp_channel *channel, struct mp_slot *slot)
 }
 
 /* Where the target of a transfer has the socket without knowing (transfer.c), closing it here would not end it; where
- * the kernel releases a closed lightweight socket late, its peer would get the end late. There the connection is shut
- * down first, both ways as close(2) does. A worker of the kernel does it, so the close waits for its completion. */
+ * the kernel releases a closed lightweight socket late, its peer would get the end late; and a TCP socket that is
+ * closed with unread bytes sends RST, which may overtake an answer on its way. There the connection is shut down first,
+ * both ways as close(2) does. A worker of the kernel does it, so the close waits for its completion. */
 static bool ends_first(const struct mp_channel *channel, const struct mp_slot *slot)
 {
 	bool late = channel->releases_late && slot->kind == MP_KIND_SOCKET && (slot->flags & MP_SLOT_FIXED) &&
 		    !(slot->flags & MP_SLOT_SHARED);
 
-	return (slot->orphaned || late) && !(slot->flags & (MP_SLOT_GIVEN | MP_SLOT_RESET_DONE | MP_SLOT_ENDED));
+	return (slot->orphaned || late || (slot->flags & MP_SLOT_UNREAD)) &&
+	       !(slot->flags & (MP_SLOT_GIVEN | MP_SLOT_RESET_DONE | MP_SLOT_ENDED));
 }
 
 static bool end(struct mp_channel *channel, struct mp_slot *slot)
@@ -130,6 +132,10 @@ int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_
 	slot->state = MP_SLOT_CLOSING;
 	slot->flags |= flags;
 	mp_ends_forget(channel, slot);
+	/* A read that is armed leaves nothing in the socket. */
+	if ((slot->flags & MP_SLOT_INET) && !(slot->flags & (MP_SLOT_ABORT | MP_SLOT_SHARED | MP_SLOT_KEEP_FD)) &&
+	    ((slot->flags & (MP_SLOT_PAUSED | MP_SLOT_PAUSING)) || slot->read_state == MP_READ_STARVED))
+		slot->flags |= MP_SLOT_UNREAD;
 	if (slot->read_state == MP_READ_STARVED) {
 		mp_read_unstarve(channel, slot);
 		slot->read_state = MP_READ_LEASED;

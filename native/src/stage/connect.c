@@ -131,24 +131,3 @@ bool mp_connect_completed(struct mp_channel *channel, struct mp_slot *slot, uint
 		      MP_EVENT_CONNECTED | (slot->flags & MP_SLOT_FIXED ? MP_EVENT_LWSOCKET : 0u));
 	return true;
 }
-
-int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity)
-{
-	const struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
-
-	if (!slot)
-		return -EBADF;
-	if (slot->address_bytes == 0 && !slot->long_address && slot->kind == MP_KIND_SOCKET &&
-	    !(slot->flags & MP_SLOT_FIXED)) {
-		int32_t bytes = mp_os_name(slot->fd, true, address, capacity);
-
-		return bytes == sizeof(sa_family_t) ? 0 : bytes; /* a Unix client without a name has a family only */
-	}
-	if (slot->long_address && !(slot->flags & MP_SLOT_INET)) {
-		memcpy(address, slot->long_address,
-		       slot->long_address_bytes < capacity ? slot->long_address_bytes : capacity);
-		return (int32_t)slot->long_address_bytes;
-	}
-	memcpy(address, slot->address, slot->address_bytes < capacity ? slot->address_bytes : capacity);
-	return slot->address_bytes;
-}

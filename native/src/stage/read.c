@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "../channel.h"
+#include "../memory.h"
 
 static void starve(struct mp_channel *channel, struct mp_slot *slot)
 {
@@ -68,8 +69,7 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 {
 	bool once = slot->read_state == MP_READ_ONCE;
 	uint8_t opcode = slot->kind == MP_KIND_SOCKET ? IORING_OP_RECV : IORING_OP_READ;
-	struct io_uring_sqe *request =
-		mp_batch_request(channel, slot, once ? MP_TOKEN_READ : MP_TOKEN_LEASED, opcode);
+	struct io_uring_sqe *request = mp_batch_request(channel, slot, once ? MP_TOKEN_READ : MP_TOKEN_LEASED, opcode);
 
 	if (!request)
 		return false;
@@ -93,9 +93,9 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 
 bool mp_read_cancel(struct mp_channel *channel, struct mp_slot *slot)
 {
-	uint32_t op = slot->flags & MP_SLOT_POLLING_READ   ? MP_TOKEN_POLL_READ :
-		      slot->read_state == MP_READ_ONCE ? MP_TOKEN_READ :
-							 MP_TOKEN_LEASED;
+	uint32_t op = slot->flags & MP_SLOT_POLLING_READ ? MP_TOKEN_POLL_READ :
+		      slot->read_state == MP_READ_ONCE   ? MP_TOKEN_READ :
+							   MP_TOKEN_LEASED;
 
 	if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, op)))
 		return false;
@@ -187,6 +187,16 @@ int32_t mp_release(struct mp_channel *channel, uint32_t lease)
 void *mp_lease_address(struct mp_channel *channel, uint32_t lease)
 {
 	return lease < channel->buffers.count ? mp_buffers_address(&channel->buffers, lease) : NULL;
+}
+
+struct mp_memory *mp_hold_memory(struct mp_channel *channel)
+{
+	struct mp_memory *memory = channel->buffers.mapping;
+
+	/* The channel itself holds it as long as it lives. */
+	if (memory)
+		mp_memory_hold(memory);
+	return memory;
 }
 
 static bool end(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event)

@@ -177,7 +177,7 @@ bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_
 		}
 		result = -ECANCELED;
 	} else if (result == -EAGAIN || result == -EINTR || result == -ECANCELED) {
-		/* ECANCELED that nobody asked for: its thread has ended, or renew.c; before any byte of it was taken. */
+		/* ECANCELED that nobody asked for: its thread has ended, or renew.c; before any byte was taken. */
 		if (!closing) {
 			mp_owe(channel, slot, result == -EAGAIN ? MP_OWED_POLL_WRITE : next_step(channel, slot));
 			return false;

@@ -72,8 +72,12 @@ public sealed class ThreadStateTests
         {
             Assert.InRange(i, 0, 10_000);
             Assert.Equal(clean, await peers[i % 2].GetAsync("/spoil"));
-            Assert.Equal(clean, await peers[i % 2].GetAsync("/"));
             Assert.Equal(clean, await peers[1 - (i % 2)].GetAsync("/"));
+            if (carried)
+            {
+                // On the pool a request that is there already may follow in the same work item, which resets nothing.
+                Assert.Equal(clean, await peers[i % 2].GetAsync("/"));
+            }
         }
     }
 

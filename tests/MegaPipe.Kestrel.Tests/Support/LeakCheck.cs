@@ -72,7 +72,10 @@ internal sealed class LeakCheck
 
         await Eventually.True(
             () => CountFds() <= _fdsBefore,
-            () => $"fds before {_fdsBefore}, now {CountFds()}: {DescribeFds()}", "no more fds than before");
+            () => $"fds before {_fdsBefore}, now {CountFds()}: {DescribeFds()}; connections " +
+                $"{Sum(status, "connections")}, handles_live {Sum(status, "handles_live")}, accepted " +
+                $"{Sum(status, "accepted")}",
+            "no more fds than before");
     }
 
     private static IEnumerable<string> Targets() => Directory.GetFileSystemEntries("/proc/self/fd")

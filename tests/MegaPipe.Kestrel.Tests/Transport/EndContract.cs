@@ -72,6 +72,25 @@ public abstract class EndContract(TransportKind kind)
     }
 
     [Fact]
+    public async Task Close_UploadIsPaused_ClientReadsTheAnswerAndFin()
+    {
+        // As when a server refuses an upload: the kernel resets a socket that is closed with unread bytes.
+        await using TransportHarness harness = TransportHarness.Create(kind, settings =>
+            settings.MaxReadBufferSize = 4096);
+        IConnectionListener listener = await harness.BindAsync();
+        for (int i = 1; i <= 20; i++)
+        {
+            ConnectedPair pair = await harness.ConnectAsync(listener);
+            await pair.Client.SendAllAsync(new byte[8 * 4096]).InTime();
+            await Eventually.True(() => harness.Logs.Count(LogCapture.ConnectionPause) == i);
+            await pair.Client.SendAllAsync(new byte[4096]).InTime();
+            await pair.Server.Transport.Output.WriteAsync("too large"u8.ToArray()).InTime();
+            await pair.Server.DisposeAsync().InTime();
+            Assert.Equal("too large"u8.ToArray(), await pair.Client.ReceiveToEndAsync());
+        }
+    }
+
+    [Fact]
     public async Task Ends_OfManyKinds_LogAndWireAgree()
     {
         await using TransportHarness harness = TransportHarness.Create(kind);

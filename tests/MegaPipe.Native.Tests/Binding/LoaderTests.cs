@@ -93,6 +93,35 @@ public sealed class LoaderTests : IDisposable
     [Fact]
     public void Application_WithoutTheLibrary_ReportsNotSupportedAndDoesNotThrow()
     {
+        string output = RunWithoutItsOwnLibrary(libraryPath: null);
+
+        Assert.StartsWith("supported=False features=0", output, StringComparison.Ordinal);
+        Assert.Contains(NativeLibraryLoader.FileName, output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Application_WithTheInstalledLibrary_FindsItByItsVersionedName()
+    {
+        string installed = Path.Combine(_directory, "lib");
+        Directory.CreateDirectory(installed);
+        File.Copy(BuiltLibrary, Path.Combine(installed, $"libmegapipe.so.{NativeMethods.AbiVersion}"));
+
+        string output = RunWithoutItsOwnLibrary(installed);
+
+        Assert.StartsWith(
+            $"supported={MegaPipeFeatures.IsSupported} features={MegaPipeFeatures.Features.Count}", output,
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void RuntimeFolder_Here_IsTheRuntimesName()
+    {
+        Assert.Matches("^linux-(musl-)?(x64|arm64)$", NativeLibraryLoader.RuntimeFolder);
+    }
+
+    /// <summary>Runs this assembly as a program from a folder without libmegapipe.so; what it prints.</summary>
+    private string RunWithoutItsOwnLibrary(string? libraryPath)
+    {
         foreach (string file in Directory.GetFiles(AppContext.BaseDirectory, "*.dll"))
         {
             File.Copy(file, Path.Combine(_directory, Path.GetFileName(file)));
@@ -103,20 +132,18 @@ public sealed class LoaderTests : IDisposable
         string settings = Path.ChangeExtension(program, ".runtimeconfig.json");
         File.Copy(Path.Combine(AppContext.BaseDirectory, Path.GetFileName(settings)), settings);
 
-        using Process process = Process.Start(
-            new ProcessStartInfo(Environment.ProcessPath!, ["exec", program]) { RedirectStandardOutput = true })!;
+        ProcessStartInfo start = new(Environment.ProcessPath!, ["exec", program]) { RedirectStandardOutput = true };
+        if (libraryPath is not null)
+        {
+            start.Environment["LD_LIBRARY_PATH"] = libraryPath;
+        }
+
+        using Process process = Process.Start(start)!;
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
 
         Assert.Equal(0, process.ExitCode);
-        Assert.StartsWith("supported=False features=0", output, StringComparison.Ordinal);
-        Assert.Contains(NativeLibraryLoader.FileName, output, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void RuntimeFolder_Here_IsTheRuntimesName()
-    {
-        Assert.Matches("^linux-(musl-)?(x64|arm64)$", NativeLibraryLoader.RuntimeFolder);
+        return output;
     }
 
     private static string RepositoryRoot()

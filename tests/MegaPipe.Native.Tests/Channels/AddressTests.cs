@@ -105,12 +105,15 @@ public sealed class AddressTests
         using ChannelHarness second = new(new ChannelConfig { Cpu = 1 }, outer: first);
         foreach (ChannelHarness harness in new[] { first, second })
         {
-            long partition = harness.Track(harness.Channel.Register((int)bound.Handle, 1, cpuMask: 0b11));
+            long partition = harness.Track(
+                harness.Channel.Register((int)bound.Handle, 1, cpuMask: 0b11, backlog: 77));
+            Assert.Equal(77, Backlog(harness.Channel.PeekFd(partition)));
             Assert.Equal(0, harness.Channel.Accept(partition, 4, AcceptFlags.Keep));
             harness.Channel.Flush();
         }
 
-        Assert.Equal(ChannelError.NotPermitted, second.Channel.Register((int)bound.Handle, 1, cpuMask: 0b01));
+        Assert.Equal(
+            ChannelError.NotPermitted, second.Channel.Register((int)bound.Handle, 1, cpuMask: 0b01, backlog: 77));
         List<Socket> clients = [.. Enumerable.Range(0, 40).Select(_ => SocketKind.ConnectTo(bound))];
         SpinWait.SpinUntil(() =>
         {
@@ -121,5 +124,15 @@ public sealed class AddressTests
         clients.ForEach(client => client.Dispose());
 
         Assert.Equal(40ul, first.Counters.Accepted + second.Counters.Accepted);
+    }
+
+    // struct tcp_info of a listening socket: tcpi_sacked, at 28, is how many connections it queues.
+    private static int Backlog(int fd)
+    {
+        const int TcpInfo = 11;
+        using Socket socket = new(new SafeSocketHandle(fd, ownsHandle: false));
+        byte[] info = new byte[104];
+        socket.GetRawSocketOption(Tmds.Linux.LibC.IPPROTO_TCP, TcpInfo, info);
+        return BitConverter.ToInt32(info, 28);
     }
 }

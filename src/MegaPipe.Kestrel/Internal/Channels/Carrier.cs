@@ -108,9 +108,9 @@ internal sealed class CarrierPool
     }
 
     /// <summary>
-    /// Fewer carriers are left than there are channels. From here on no channel may run application code on its
-    /// carrier: each still has one to be handed to if it is stuck now, and then one that cannot get stuck. Any thread.
-    /// While no thread is to be had, none is left but the spares.
+    /// Fewer carriers are left than there are channels. While this is true, application code runs on the thread pool
+    /// only: a channel that is stuck right now can then still be handed to a carrier, and that carrier cannot get
+    /// stuck. Where the system gives no more threads, only the spares are left. Any thread.
     /// </summary>
     public bool IsExhausted(int limit)
     {

@@ -13,7 +13,8 @@ internal sealed class ContinuationCost
     private const int Shift = 3;
 
     /// <summary>
-    /// Flushes from elsewhere, more than from the connection's own continuations, that send it to the pool.
+    /// A connection moves to the pool once it has had this many more flushes from other threads than from its own
+    /// continuations.
     /// </summary>
     private const int ElsewhereLimit = 16;
 

@@ -32,8 +32,8 @@ internal sealed partial class TransportChannel
     private long _runs;
 
     /// <summary>
-    /// Whether a core could run what has waited too long behind this channel's other continuations. A test's own, or
-    /// the process's.
+    /// Whether a core could run what has waited too long behind this channel's other continuations. Tests replace the
+    /// answer of the process.
     /// </summary>
     internal Func<bool> HasIdleCore { get; init; } = CarrierPool.Instance.HasIdleCore;
 

@@ -1,7 +1,7 @@
 // A channel as the transport runs it: a carrier's turn, and what any thread may do with the channel.
 //
-// A turn: perform what was asked for → give it to the kernel as one batch and take the next events → bring connections
-// up to date → run the continuations that became ready. Only the last step runs user code, and only there may the
+// A turn: run the continuations that are ready → perform what was asked for → give it to the kernel as one batch and
+// take the next events → bring connections up to date. Only the first step runs user code, and only there may the
 // watcher take the channel away; all state of a turn is in fields, so the next carrier goes on where the last one
 // stuck.
 using System.Diagnostics;
@@ -213,8 +213,8 @@ internal sealed partial class TransportChannel
     }
 
     /// <summary>
-    /// Destroys the ring. By the carrier that Carry returned true to. From here on whoever asks performs what he asks
-    /// for: nobody comes to do it, and every connection is gone, so that it only is to let nobody wait.
+    /// Destroys the ring. Called by the carrier to which Carry returned true. From now on the thread that asks performs
+    /// what it asks for: no carrier comes, and as every connection is gone, only waiting callers are completed.
     /// </summary>
     internal void Close()
     {

@@ -1,5 +1,5 @@
 // The connection's writer: fills pool blocks; what is flushed goes out at the end of the carrier's turn, everything of
-// a connection in one request (PARITY: the contract of System.IO.Pipelines' own writer, one suite runs against both).
+// a connection in one request. It keeps the contract of System.IO.Pipelines' own writer: one suite runs against both.
 //
 // Two sides: the application writes and flushes, the carrier sends (CoalescingPipeWriter.Send.cs). Bytes belong to the
 // application until they are flushed, to the kernel while a write is in flight.

@@ -181,7 +181,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         }
     }
 
-    /// <summary>Too late: nothing is left to do but to let nobody wait.</summary>
+    /// <summary>The handle is already retired: only complete whoever is waiting.</summary>
     private void PerformAfterRetirement(ConnectionAsks asks)
     {
         if ((asks & ConnectionAsks.ResumeRead) != 0)

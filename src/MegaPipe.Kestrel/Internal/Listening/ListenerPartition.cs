@@ -56,7 +56,7 @@ internal sealed class ListenerPartition(
             return ChannelError.Canceled;
         }
 
-        long handle = channel.Native.Register(fd, 0, ownQueue ? ulong.MaxValue : 0);
+        long handle = channel.Native.Register(fd, 0, ownQueue ? ulong.MaxValue : 0, backlog);
         if (handle < 0)
         {
             return (int)handle; // may be tried in another way; Stop ends it
@@ -65,11 +65,6 @@ internal sealed class ListenerPartition(
         Handle = handle;
         channel.Add(this);
         _queue = new Socket(new SafeSocketHandle(channel.Native.PeekFd(handle), ownsHandle: false));
-        if (ownQueue)
-        {
-            channel.Native.SetBacklog(handle, backlog);
-        }
-
         return channel.Native.Accept(handle, Outstanding, Flags);
     }
 

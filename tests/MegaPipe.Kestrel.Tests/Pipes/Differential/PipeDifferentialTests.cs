@@ -14,14 +14,20 @@ public sealed class PipeDifferentialTests(ITestOutputHelper output)
     private static long Iterations =>
         Environment.GetEnvironmentVariable("CsCheck_Iter") is null ? Sequences : Check.Iter;
 
-    /// <summary>Buffers that are plenty, and buffers so few and small that nearly everything is copied out.</summary>
+    /// <summary>
+    /// Buffers that are plenty; so few and small that much is copied when it arrives; and half of them with others, so
+    /// that what is left unconsumed is copied out, too.
+    /// </summary>
     [Theory]
-    [InlineData(64, 16 * 1024, MegaPipeScheduling.Inline)]
-    [InlineData(8, 256, MegaPipeScheduling.Inline)]
-    [InlineData(16, 4 * 1024, MegaPipeScheduling.ThreadPool)]
-    public void Reader_AnyCalls_OutcomesOfTheStandardPipe(uint buffers, uint bytes, MegaPipeScheduling scheduling)
+    [InlineData(64, 16 * 1024, MegaPipeScheduling.Inline, 0)]
+    [InlineData(8, 256, MegaPipeScheduling.Inline, 0)]
+    [InlineData(8, 256, MegaPipeScheduling.Inline, 4)]
+    [InlineData(16, 4 * 1024, MegaPipeScheduling.ThreadPool, 8)]
+    public void Reader_AnyCalls_OutcomesOfTheStandardPipe(
+        uint buffers, uint bytes, MegaPipeScheduling scheduling, uint held)
     {
         using StepChannel channel = new(buffers, bytes, scheduling);
+        channel.Hold(held);
         ReaderStep.Sequences.Sample(
             steps => ReaderRun.Run(channel, steps), output.WriteLine, iter: Iterations, threads: 1,
             print: steps => string.Join(Environment.NewLine, steps.Select(step => step.ToString())));

@@ -17,6 +17,7 @@ internal sealed class StepChannel : IDisposable
     private readonly Socket _near;
     private readonly Socket _far;
     private readonly long _handle;
+    private ulong _held;
 
     public StepChannel(uint buffers, uint bufferBytes, MegaPipeScheduling scheduling)
     {
@@ -44,13 +45,23 @@ internal sealed class StepChannel : IDisposable
 
     public TransportChannel Carried { get; }
 
+    /// <summary>Leases out but for those that are held.</summary>
     public ulong LeasesOut
     {
         get
         {
             ChannelCounters counters = default;
             Assert.True(_native.ReadCounters(ref counters));
-            return counters.LeasesOut;
+            return counters.LeasesOut - _held;
+        }
+    }
+
+    /// <summary>Keeps leases as other connections would: from half of them on, every further one is scarce.</summary>
+    public void Hold(uint leases)
+    {
+        for (; _held < leases; _held++)
+        {
+            Receive([0]);
         }
     }
 

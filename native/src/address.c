@@ -1,11 +1,14 @@
-/* The few requests whose answer the caller wants at once: they complete while they are submitted, so their completion
- * is in the queue when the kernel returns. It is taken from among the others, which keep their order. */
+/* The fd and the addresses of a handle, asked for and answered at once. For a lightweight socket that takes a request
+ * which completes while it is submitted, so its completion is in the queue when the kernel returns. It is taken from
+ * among the others, which keep their order. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "channel.h"
 #include "os.h"
+#include "testing.h"
 
 /* Takes the completion with `token` out of the queue, wherever it stands. */
 static bool pick(struct mp_channel *channel, uint64_t token, int32_t *result)
@@ -87,6 +90,27 @@ int32_t mp_peek_fd(struct mp_channel *channel, mp_handle handle)
 	if (!slot)
 		return -EBADF;
 	return slot->flags & MP_SLOT_FIXED ? -ENOTSUP : slot->fd;
+}
+
+int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity)
+{
+	const struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+
+	if (!slot)
+		return -EBADF;
+	if (slot->address_bytes == 0 && !slot->long_address && slot->kind == MP_KIND_SOCKET &&
+	    !(slot->flags & MP_SLOT_FIXED)) {
+		int32_t bytes = mp_os_name(slot->fd, true, address, capacity);
+
+		return bytes == sizeof(sa_family_t) ? 0 : bytes; /* a Unix client without a name has a family only */
+	}
+	if (slot->long_address && !(slot->flags & MP_SLOT_INET)) {
+		memcpy(address, slot->long_address,
+		       slot->long_address_bytes < capacity ? slot->long_address_bytes : capacity);
+		return (int32_t)slot->long_address_bytes;
+	}
+	memcpy(address, slot->address, slot->address_bytes < capacity ? slot->address_bytes : capacity);
+	return slot->address_bytes;
 }
 
 int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity)
