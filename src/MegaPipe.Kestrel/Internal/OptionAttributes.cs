@@ -1,4 +1,4 @@
-// What an option may be, said at its property. Checks, messages, the report and the tests of the documents read it there.
+// What an option may be, said at its property. Checks, messages, the report and the tests of documents read it there.
 using System.Globalization;
 using MegaPipe.Native;
 

@@ -102,9 +102,8 @@ public sealed partial class OptionDocumentsTests
     private static string Readable(string text) =>
         Time().IsMatch(text)
             ? Time().Replace(text, time => Unit(TimeSpan.Parse(time.Value, CultureInfo.InvariantCulture)))
-            : Number().Replace(
-                ThisMachine().Replace(text, ""),
-                number => long.Parse(number.Value, CultureInfo.InvariantCulture).ToString("N0", CultureInfo.InvariantCulture));
+            : Number().Replace(ThisMachine().Replace(text, ""), number => string.Create(
+                CultureInfo.InvariantCulture, $"{long.Parse(number.Value, CultureInfo.InvariantCulture):N0}"));
 
     private static string Unit(TimeSpan time)
     {
