@@ -43,8 +43,18 @@ internal static class StatusRoutes
             <style>
             :root { color-scheme: light dark }
             body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem }
-            h1 { font-size: 1.4rem } td { padding: .1rem 1rem .1rem 0; vertical-align: top } code { font-size: .95em }
+            h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+            table { border-collapse: collapse } code { font-size: .95em }
+            td, th { padding: .1rem 1rem .1rem 0; vertical-align: top; text-align: left; font-weight: normal }
             .warn { border-left: 4px solid #c60; padding-left: .8rem }
+            .wide { overflow-x: auto }
+            .counters { font-size: .9rem; font-variant-numeric: tabular-nums }
+            .counters th, .counters td { padding: .1rem .6rem; white-space: nowrap }
+            .counters td, .counters thead th + th { text-align: right }
+            .counters thead th { font-weight: bold; border-bottom: 1px solid }
+            .counters th:first-child { position: sticky; left: 0; background: Canvas }
+            .counters tbody tr:nth-child(even) > * { background: color-mix(in srgb, CanvasText 7%, Canvas) }
+            @media (max-width: 30rem) { body { margin-top: 1rem } }
             </style>
             <h1>MegaPipe for Kestrel</h1>
             """);
@@ -68,20 +78,38 @@ internal static class StatusRoutes
         html.Append("<tr><td><code>/ws</code><td>WebSocket echo</table>");
         if (report.Channels.Count > 0)
         {
-            html.Append(CultureInfo.InvariantCulture, $"<h1>{report.Channels.Count} channels</h1><table>");
-            foreach (MegaPipeChannelStatus channel in report.Channels)
-            {
-                string counters = string.Join(", ", channel.Counters.Select(
-                    counter => string.Create(CultureInfo.InvariantCulture, $"{counter.Key} {counter.Value:N0}")));
-                html.Append(CultureInfo.InvariantCulture, $"<tr><td>{channel.Index}<td>{Encode(counters)}");
-            }
-
-            html.Append("</table>");
+            Channels(html, report.Channels);
         }
 
         context.Response.ContentType = "text/html; charset=utf-8";
         context.Response.Headers.CacheControl = "no-store";
         return context.Response.WriteAsync(html.ToString());
+    }
+
+    /// <summary>A row for each counter, a column for each channel; wide ones scroll under their names.</summary>
+    private static void Channels(StringBuilder html, IReadOnlyList<MegaPipeChannelStatus> channels)
+    {
+        html.Append(CultureInfo.InvariantCulture, $"""
+            <h2 id="channels">{channels.Count} channel{(channels.Count == 1 ? "" : "s")}</h2>
+            <div class="wide" role="region" aria-labelledby="channels" tabindex="0">
+            <table class="counters"><thead><tr><th scope="col">channel
+            """);
+        foreach (MegaPipeChannelStatus channel in channels)
+        {
+            html.Append(CultureInfo.InvariantCulture, $"<th scope=\"col\">{channel.Index}");
+        }
+
+        html.Append("<tbody>");
+        foreach (string counter in channels[0].Counters.Keys)
+        {
+            html.Append(CultureInfo.InvariantCulture, $"<tr><th scope=\"row\">{Encode(counter)}");
+            foreach (MegaPipeChannelStatus channel in channels)
+            {
+                html.Append(CultureInfo.InvariantCulture, $"<td>{channel.Counters[counter]:N0}");
+            }
+        }
+
+        html.Append("</table></div>");
     }
 
     private static string Peer(HttpContext context) => context.Connection.RemoteIpAddress is IPAddress address

@@ -1,6 +1,8 @@
 // Inert data: what a user may tune. Bound from the "MegaPipe" section, checked by OptionsValidator (OptionsSetup.cs).
+// Each default and each limit is written here and nowhere else in the code.
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel;
@@ -72,42 +74,54 @@ public sealed class MegaPipeTransportOptions
     /// <summary>The configuration section that is bound: <c>MegaPipe</c>.</summary>
     public const string SectionName = "MegaPipe";
 
-    /// <summary>Number of channels. Default: null, one per processor this process may use. 1 to 1024.</summary>
+    /// <summary>Number of channels. Default null: one per processor that this process may use. 1 to 1,024.</summary>
+    [Number(1, 1_024, Unset = "one per processor")]
     public int? Channels { get; set; }
 
     /// <summary>
-    /// CPUs that carriers are pinned to, as a list: "0-3,8". Default: null, carriers are not pinned.
+    /// CPUs that carriers are pinned to, as a list: "0-3,8". Default null: not pinned.
     /// </summary>
+    [Cpus(Unset = "not pinned")]
     public string? CpuSet { get; set; }
 
     /// <summary>Handles (listeners and connections) per channel. Default 65,536. 64 to 1,048,576.</summary>
+    [Number(64, 1_048_576)]
     public int MaxHandlesPerChannel { get; set; } = 65_536;
 
-    /// <summary>Receive buffers per channel; a power of two. Default 1,024. 8 to 32,768.</summary>
+    /// <summary>Receive buffers per channel. Default 1,024. 8 to 32,768, a power of two.</summary>
+    [Number(8, 32_768, PowerOfTwo = true)]
     public int ReceiveBufferCount { get; set; } = 1_024;
 
     /// <summary>Bytes per receive buffer. Default 4,096. 256 to 1,048,576.</summary>
+    [Number(256, 1_048_576)]
     public int ReceiveBufferSize { get; set; } = 4_096;
 
-    /// <summary>Requests after which a batch is given to the kernel (paper §4.1). Default 128. 1 to 1,024.</summary>
+    /// <summary>
+    /// Requests after which a batch is given to the kernel, even while more work is waiting (paper §4.1). A
+    /// continuation counts as one request while continuations run. Default 128. 1 to 1,024. 1 turns batching off.
+    /// </summary>
+    [Number(1, 1_024)]
     public int BatchThreshold { get; set; } = 128;
 
     /// <summary>Length of each listener partition's accept queue. Default 512, as stock. 1 to 65,535.</summary>
+    [Number(1, 65_535)]
     public int Backlog { get; set { field = value; Given |= Shared.Backlog; } } = 512;
 
     /// <summary>Disables Nagle's algorithm. Default true, as stock.</summary>
     public bool NoDelay { get; set { field = value; Given |= Shared.NoDelay; } } = true;
 
     /// <summary>
-    /// Received bytes that a connection may hold unread before reading pauses; it resumes at half.
-    /// Default 1 MiB, as stock. null or 0: unlimited.
+    /// Received bytes that a connection may hold unread before reading pauses; it resumes below half.
+    /// Default 1,048,576, as stock. 0 or null: unlimited.
     /// </summary>
+    [Number(0, long.MaxValue, Unset = "unlimited")]
     public long? MaxReadBufferSize { get; set { field = value; Given |= Shared.MaxReadBufferSize; } } = 1024 * 1024;
 
     /// <summary>
-    /// Written bytes that a connection may hold unsent before a flush waits; it resumes at half.
-    /// Default 64 KiB, as stock. null or 0: unlimited.
+    /// Written bytes that a connection may hold unsent before a flush waits; it goes on below half.
+    /// Default 65,536, as stock. 0 or null: unlimited.
     /// </summary>
+    [Number(0, long.MaxValue, Unset = "unlimited")]
     public long? MaxWriteBufferSize { get; set { field = value; Given |= Shared.MaxWriteBufferSize; } } = 64 * 1024;
 
     /// <summary>Accept lightweight sockets. Default Auto.</summary>
@@ -120,21 +134,25 @@ public sealed class MegaPipeTransportOptions
     /// Adaptive only: average time of a connection's continuations above which they go to the thread pool.
     /// Default 100 µs. 1 µs to 1 s.
     /// </summary>
+    [Time("00:00:00.000001", "00:00:01")]
     public TimeSpan InlineBudget { get; set; } = TimeSpan.FromMicroseconds(100);
 
     /// <summary>
     /// Adaptive only: time in one continuation after which the channel goes to another carrier.
     /// Default 2 ms. 100 µs to 10 s.
     /// </summary>
+    [Time("00:00:00.0001", "00:00:10")]
     public TimeSpan HandOverAfter { get; set; } = TimeSpan.FromMilliseconds(2);
 
     /// <summary>Adaptive only: carriers, spare ones included, in this process. Default 256. 2 to 4,096.</summary>
+    [Number(2, 4_096)]
     public int MaxCarriers { get; set; } = 256;
 
     /// <summary>
     /// Adaptive only: threads up to which a thread pool that is stuck (every thread blocked, work waiting) is made to
     /// grow at once. Default 1,024. 0 leaves the pool alone. 0 to 32,767.
     /// </summary>
+    [Number(0, 32_767)]
     public int MaxPoolThreads { get; set; } = 1_024;
 
     /// <summary>How the kernel picks the partition for a connection. Default Hash.</summary>
@@ -163,12 +181,15 @@ public sealed class MegaPipeTransportOptions
     /// <summary>
     /// Idle time before the first probe (whole seconds). Default null: the system's. 1 s to 32,767 s.
     /// </summary>
+    [Time("00:00:01", "09:06:07", Unset = "the system's")]
     public TimeSpan? KeepAliveTime { get; set; }
 
     /// <summary>Time between probes (whole seconds). Default null: the system's. 1 s to 32,767 s.</summary>
+    [Time("00:00:01", "09:06:07", Unset = "the system's")]
     public TimeSpan? KeepAliveInterval { get; set; }
 
     /// <summary>Unanswered probes before the connection is dropped. Default null: the system's. 1 to 127.</summary>
+    [Number(1, 127, Unset = "the system's")]
     public int? KeepAliveRetryCount { get; set; }
 
     /// <summary>

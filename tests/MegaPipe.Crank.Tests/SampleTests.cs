@@ -3,11 +3,12 @@ using System.Net;
 using System.Net.Security;
 using System.Security.Cryptography;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using MegaPipe.Kestrel.Tests.Configuration;
 
 namespace MegaPipe.Crank.Tests;
 
-public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
+public sealed partial class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
 {
     private const string Ready = "Application started.";
     private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(30);
@@ -120,6 +121,41 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
     }
 
     [Fact]
+    public async Task Home_TwoChannels_TableHasARowForEachCounterAndAColumnForEachChannel()
+    {
+        int port = AgentFolder.GetFreePort();
+        using RunProcess app = await StartAsync($"--MegaPipe:Channels 2 --urls http://127.0.0.1:{port}");
+        using HttpClient client = new() { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+        using JsonDocument report = JsonDocument.Parse(await client.GetStringAsync("/transport"));
+        string[] counters =
+        [
+            .. report.RootElement.GetProperty("channels")[0].GetProperty("counters").EnumerateObject()
+                .Select(counter => counter.Name),
+        ];
+
+        string table = Table().Match(await client.GetStringAsync("/")).Value;
+        string[][] rows =
+        [
+            .. table.Split("<tr>").Skip(1).Select(row => Cell().Matches(row)
+                .Select(cell => $"{cell.Groups[1].Value}:{cell.Groups[2].Value.Trim()}").ToArray()),
+        ];
+        Assert.Equal(["col:channel", "col:0", "col:1"], rows[0]);
+        Assert.Equal(counters.Select(counter => $"row:{counter}"), rows.Skip(1).Select(row => row[0]));
+        Assert.All(rows.Skip(1), row => Assert.Matches(@"^row:\w+ :[\d,]+ :[\d,]+$", string.Join(' ', row)));
+        // The connection that asks, on one of the two.
+        Assert.Equal([":0", ":1"], rows.Single(row => row[0] == "row:connections").Skip(1).Order());
+    }
+
+    [Fact]
+    public async Task Home_Sockets_HasNoTableOfChannels()
+    {
+        int port = AgentFolder.GetFreePort();
+        using RunProcess app = await StartAsync($"--transport sockets --urls http://127.0.0.1:{port}");
+        using HttpClient client = new();
+        Assert.Empty(Table().Match(await client.GetStringAsync($"http://127.0.0.1:{port}/")).Value);
+    }
+
+    [Fact]
     public async Task Start_FromAnotherFolder_DoesNotLogRequests()
     {
         int port = AgentFolder.GetFreePort();
@@ -147,4 +183,11 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
         await app.WaitUntilReadyAsync(s_limit);
         return app;
     }
+
+    [GeneratedRegex("<table class=\"counters\">.*?</table>", RegexOptions.Singleline)]
+    private static partial Regex Table();
+
+    /// <summary>The scope of a heading, and the text of a cell.</summary>
+    [GeneratedRegex("<t[hd](?: scope=\"(\\w+)\")?>([^<]*)")]
+    private static partial Regex Cell();
 }

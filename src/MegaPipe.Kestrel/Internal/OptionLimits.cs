@@ -1,58 +1,46 @@
-// The limits of the options: one table, for checks and for messages.
+// The options of the class by name, and the messages for those that are out of their limits.
 using System.Globalization;
-using MegaPipe.Native;
+using System.Reflection;
 using Microsoft.Extensions.Configuration;
 
 namespace MegaPipe.Kestrel.Internal;
 
+/// <summary>An option that configuration can set.</summary>
+internal sealed class Option(PropertyInfo property)
+{
+    private readonly Type _type = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+
+    public string Key => property.Name;
+
+    public OptionAttribute? Limits { get; } = property.GetCustomAttribute<OptionAttribute>();
+
+    /// <summary>What it may be, in words.</summary>
+    public string Allowed =>
+        Limits?.Allowed ?? (_type.IsEnum ? string.Join(", ", Enum.GetNames(_type)) : "true, false");
+
+    public object? Value(MegaPipeTransportOptions options) => property.GetValue(options);
+
+    public bool Allows(object? value) =>
+        value is null || (Limits?.Allows(value) ?? (!_type.IsEnum || Enum.IsDefined(_type, value)));
+
+    public string Text(object? value) => Limits?.Unset is { } unset && value is (null or 0L)
+        ? unset
+        : Convert.ToString(value, CultureInfo.InvariantCulture)!;
+}
+
 internal static class OptionLimits
 {
-    private static readonly Limit[] s_limits =
+    /// <summary>In the order of the class. A delegate cannot come from configuration.</summary>
+    public static readonly Option[] All =
     [
-        Range(nameof(MegaPipeTransportOptions.Channels), options => options.Channels, 1, 1024),
-        Range(
-            nameof(MegaPipeTransportOptions.MaxHandlesPerChannel), options => options.MaxHandlesPerChannel,
-            64, 1 << 20),
-        new(nameof(MegaPipeTransportOptions.ReceiveBufferCount), options => options.ReceiveBufferCount,
-            options => options.ReceiveBufferCount is >= 8 and <= 32_768 && int.IsPow2(options.ReceiveBufferCount),
-            "8 to 32768, a power of two"),
-        Range(nameof(MegaPipeTransportOptions.ReceiveBufferSize), options => options.ReceiveBufferSize, 256, 1 << 20),
-        Range(nameof(MegaPipeTransportOptions.BatchThreshold), options => options.BatchThreshold, 1, 1024),
-        Range(nameof(MegaPipeTransportOptions.Backlog), options => options.Backlog, 1, 65_535),
-        Range(
-            nameof(MegaPipeTransportOptions.MaxReadBufferSize), options => options.MaxReadBufferSize, 0, long.MaxValue),
-        Range(
-            nameof(MegaPipeTransportOptions.MaxWriteBufferSize), options => options.MaxWriteBufferSize,
-            0, long.MaxValue),
-        Range(nameof(MegaPipeTransportOptions.MaxCarriers), options => options.MaxCarriers, 2, 4096),
-        Range(nameof(MegaPipeTransportOptions.MaxPoolThreads), options => options.MaxPoolThreads, 0, 32_767),
-        Range(nameof(MegaPipeTransportOptions.KeepAliveRetryCount), options => options.KeepAliveRetryCount, 1, 127),
-        Time(nameof(MegaPipeTransportOptions.InlineBudget), options => options.InlineBudget,
-            TimeSpan.FromMicroseconds(1), TimeSpan.FromSeconds(1)),
-        Time(nameof(MegaPipeTransportOptions.HandOverAfter), options => options.HandOverAfter,
-            TimeSpan.FromMicroseconds(100), TimeSpan.FromSeconds(10)),
-        Time(nameof(MegaPipeTransportOptions.KeepAliveTime), options => options.KeepAliveTime,
-            TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(32_767)),
-        Time(nameof(MegaPipeTransportOptions.KeepAliveInterval), options => options.KeepAliveInterval,
-            TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(32_767)),
-        Names(nameof(MegaPipeTransportOptions.LightweightSockets), options => options.LightweightSockets),
-        Names(nameof(MegaPipeTransportOptions.Scheduling), options => options.Scheduling),
-        Names(nameof(MegaPipeTransportOptions.Steering), options => options.Steering),
-        Names(nameof(MegaPipeTransportOptions.Fallback), options => options.Fallback),
-        new(nameof(MegaPipeTransportOptions.CpuSet), options => options.CpuSet,
-            options => options.CpuSet is null || (CpuList.TryParse(options.CpuSet, out int[]? cpus) && AreUsable(cpus)),
-            "a CPU list such as 0-3,8" + (OperatingSystem.IsLinux()
-                ? $", of the CPUs that this process may use ({CpuList.Format(CpuAffinity.Allowed)})"
-                : "")),
-        Flag(nameof(MegaPipeTransportOptions.NoDelay)),
-        Flag(nameof(MegaPipeTransportOptions.FinOnError)),
-        Flag(nameof(MegaPipeTransportOptions.ShareAddress)),
-        Flag(nameof(MegaPipeTransportOptions.KeepAlive)),
+        .. typeof(MegaPipeTransportOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance)
+            .Where(property => !typeof(Delegate).IsAssignableFrom(property.PropertyType))
+            .Select(property => new Option(property)),
     ];
 
     /// <summary>What an option may be, in words; null for an unknown key.</summary>
     public static string? Allowed(string key) => Array.Find(
-        s_limits, limit => string.Equals(limit.Key, key, StringComparison.OrdinalIgnoreCase))?.Allowed;
+        All, option => string.Equals(option.Key, key, StringComparison.OrdinalIgnoreCase))?.Allowed;
 
     /// <summary>
     /// A message for each value that is out of its limits. A value that comes from configuration is shown as it was
@@ -60,7 +48,7 @@ internal static class OptionLimits
     /// </summary>
     public static IEnumerable<string> Check(MegaPipeTransportOptions options, IConfigurationSection? section)
     {
-        Limit[] unmet = [.. s_limits.Where(limit => !limit.IsMet(options))];
+        Option[] unmet = Array.FindAll(All, option => !option.Allows(option.Value(options)));
         if (unmet.Length == 0)
         {
             return [];
@@ -72,11 +60,11 @@ internal static class OptionLimits
             section.Bind(configured);
         }
 
-        return unmet.Select(limit =>
+        return unmet.Select(option =>
         {
-            object? value = limit.Value(options);
-            string? typed = Equals(value, limit.Value(configured)) ? section?[limit.Key] : null;
-            return Message(limit.Key, typed is null ? value : Shown(typed, value), limit.Allowed);
+            object? value = option.Value(options);
+            string? typed = Equals(value, option.Value(configured)) ? section?[option.Key] : null;
+            return Message(option.Key, typed is null ? value : Shown(typed, value), option.Allowed);
         });
     }
 
@@ -89,29 +77,4 @@ internal static class OptionLimits
         string meaning = string.Create(CultureInfo.InvariantCulture, $"{value}");
         return value is TimeSpan && typed != meaning ? $"{typed} (which means {meaning})" : typed;
     }
-
-    /// <summary>A channel on a CPU that its carrier may not use would be one more on the others.</summary>
-    private static bool AreUsable(int[] cpus) =>
-        !OperatingSystem.IsLinux() || Array.TrueForAll(cpus, cpu => CpuAffinity.Allowed.Contains(cpu));
-
-    private static Limit Range(string key, Func<MegaPipeTransportOptions, long?> value, long least, long most) => new(
-        key, options => value(options),
-        options => value(options) is not { } number || (number >= least && number <= most),
-        string.Create(CultureInfo.InvariantCulture, $"{least} to {most}"));
-
-    private static Limit Time(
-        string key, Func<MegaPipeTransportOptions, TimeSpan?> value, TimeSpan least, TimeSpan most) => new(
-        key, options => value(options), options => value(options) is not { } time || (time >= least && time <= most),
-        string.Create(CultureInfo.InvariantCulture, $"{least} to {most}"));
-
-    private static Limit Names<T>(string key, Func<MegaPipeTransportOptions, T> value)
-        where T : struct, Enum => new(
-        key, options => value(options), options => Enum.IsDefined(value(options)),
-        string.Join(", ", Enum.GetNames<T>()));
-
-    private static Limit Flag(string key) => new(key, _ => null, _ => true, "true, false");
-
-    private sealed record Limit(
-        string Key, Func<MegaPipeTransportOptions, object?> Value, Func<MegaPipeTransportOptions, bool> IsMet,
-        string Allowed);
 }

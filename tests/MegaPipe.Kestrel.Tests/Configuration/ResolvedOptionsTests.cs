@@ -34,7 +34,7 @@ public sealed class ResolvedOptionsTests
         LogEntry entry = Assert.Single(logs.Start(Started));
         Assert.Equal(LogLevel.Information, entry.Level);
         Assert.StartsWith(
-            "MegaPipe serves with HandOverAfter=00:00:00.0050000, Backlog=99, Fallback=Fail. Kernel: ring,",
+            "MegaPipe serves with Backlog=99, HandOverAfter=00:00:00.0050000, Fallback=Fail. Kernel: ring,",
             entry.Message, StringComparison.Ordinal);
         Assert.Equal(LogLevel.Debug, Assert.Single(logs.Start(ResolvedOptions)).Level);
         Assert.Empty(logs.Start(102));

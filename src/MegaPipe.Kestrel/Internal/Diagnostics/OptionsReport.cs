@@ -1,39 +1,24 @@
 // Resolved options and kernel features as text, for the log and for MegaPipeStatus.
-using System.Globalization;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Internal;
 
 internal static class OptionsReport
 {
+    /// <summary>Every option that configuration can set, in the order of the class.</summary>
     public static IReadOnlyDictionary<string, string> Describe(MegaPipeTransportOptions options) =>
-        new Dictionary<string, string>
+        Describe(option => Resolved(option, options));
+
+    /// <summary>The same after a fallback: what the stock transport really has of them.</summary>
+    public static IReadOnlyDictionary<string, string> Describe(
+        MegaPipeTransportOptions options, SocketTransportOptions sockets) => Describe(option => option.Key switch
         {
-            [nameof(options.Channels)] = Text(ChannelSet.CountOf(options)),
-            [nameof(options.CpuSet)] = options.CpuSet ?? "not pinned",
-            [nameof(options.Scheduling)] = options.Scheduling.ToString(),
-            [nameof(options.InlineBudget)] = Text(options.InlineBudget),
-            [nameof(options.HandOverAfter)] = Text(options.HandOverAfter),
-            [nameof(options.MaxCarriers)] = Text(options.MaxCarriers),
-            [nameof(options.MaxPoolThreads)] = Text(options.MaxPoolThreads),
-            [nameof(options.LightweightSockets)] = options.LightweightSockets.ToString(),
-            [nameof(options.Steering)] = options.Steering.ToString(),
-            [nameof(options.MaxHandlesPerChannel)] = Text(options.MaxHandlesPerChannel),
-            [nameof(options.ReceiveBufferCount)] = Text(options.ReceiveBufferCount),
-            [nameof(options.ReceiveBufferSize)] = Text(options.ReceiveBufferSize),
-            [nameof(options.BatchThreshold)] = Text(options.BatchThreshold),
-            [nameof(options.Backlog)] = Text(options.Backlog),
-            [nameof(options.NoDelay)] = options.NoDelay.ToString(),
-            [nameof(options.KeepAlive)] = options.KeepAlive.ToString(),
-            [nameof(options.KeepAliveTime)] = TextOrSystem(options.KeepAliveTime),
-            [nameof(options.KeepAliveInterval)] = TextOrSystem(options.KeepAliveInterval),
-            [nameof(options.KeepAliveRetryCount)] = TextOrSystem(options.KeepAliveRetryCount),
-            [nameof(options.MaxReadBufferSize)] = Limit(options.MaxReadBufferSize),
-            [nameof(options.MaxWriteBufferSize)] = Limit(options.MaxWriteBufferSize),
-            [nameof(options.FinOnError)] = options.FinOnError.ToString(),
-            [nameof(options.ShareAddress)] = options.ShareAddress.ToString(),
-            [nameof(options.Fallback)] = options.Fallback.ToString(),
-        };
+            nameof(options.Backlog) => sockets.Backlog,
+            nameof(options.NoDelay) => sockets.NoDelay,
+            nameof(options.MaxReadBufferSize) => sockets.MaxReadBufferSize,
+            nameof(options.MaxWriteBufferSize) => sockets.MaxWriteBufferSize,
+            _ => Resolved(option, options),
+        });
 
     /// <summary>The options that are not what they would be without any configuration.</summary>
     public static string Changed(IReadOnlyDictionary<string, string> options)
@@ -46,25 +31,12 @@ internal static class OptionsReport
     public static string Line(IEnumerable<KeyValuePair<string, string>> options) =>
         string.Join(", ", options.Select(option => $"{option.Key}={option.Value}"));
 
-    /// <summary>The same after a fallback: what the stock transport really has of them.</summary>
-    public static IReadOnlyDictionary<string, string> Describe(
-        MegaPipeTransportOptions options, SocketTransportOptions sockets) =>
-        new Dictionary<string, string>(Describe(options))
-        {
-            [nameof(options.Backlog)] = Text(sockets.Backlog),
-            [nameof(options.NoDelay)] = sockets.NoDelay.ToString(),
-            [nameof(options.MaxReadBufferSize)] = Limit(sockets.MaxReadBufferSize),
-            [nameof(options.MaxWriteBufferSize)] = Limit(sockets.MaxWriteBufferSize),
-        };
-
     public static string Line(IReadOnlyList<MegaPipeFeatureStatus> features) => string.Join(
         ", ", features.Select(feature => feature.Available ? feature.Name : $"no {feature.Name}"));
 
-    private static string Text<T>(T value)
-        where T : IFormattable => value.ToString(null, CultureInfo.InvariantCulture);
+    private static Dictionary<string, string> Describe(Func<Option, object?> value) =>
+        OptionLimits.All.ToDictionary(option => option.Key, option => option.Text(value(option)));
 
-    private static string TextOrSystem<T>(T? value)
-        where T : struct, IFormattable => value is { } number ? Text(number) : "the system's";
-
-    private static string Limit(long? value) => value is > 0 ? Text(value.Value) : "unlimited";
+    private static object? Resolved(Option option, MegaPipeTransportOptions options) =>
+        option.Key == nameof(options.Channels) ? ChannelSet.CountOf(options) : option.Value(options);
 }
