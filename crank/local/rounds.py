@@ -118,8 +118,8 @@ class Scenario:
             words = done.stderr.strip() or done.stdout.strip()
             raise (FatalRunError if "serves" in words or "shares" in words else RunError)(f"{server.name}: {words}")
         values = statistics_block(done.stdout)
-        if server.status_url and values["transport/process"] != str(server.pid):
-            raise FatalRunError(f"process {values['transport/process']} answered on {server.name}'s port: end it first")
+        if server.status_url and values["transport/process"] != f"pid {server.pid}":
+            raise FatalRunError(f"{values['transport/process']} answered on {server.name}'s port: end it first")
         requests = values["http/requests"]
         seconds = requests / values["http/rps/mean"]
         server_busy = used / seconds / len(cpus)
@@ -132,9 +132,11 @@ class Scenario:
             "badResponses": values["http/requests/badresponses"], "errors": values["http/requests/errors"],
             "throughputMBs": values.get("http/throughput"), "firstRequestMs": values.get("http/firstrequest"),
             "peakBytes": peak.bytes, "serverBusy": server_busy, "generatorBusy": generator_busy,
+            # As crank counts: of one CPU.
+            "serverCpuPercent": 100 * used / seconds, "generatorCpuPercent": values["load/cpu"],
             "foreignBusy": max(0.0, foreign / elapsed / len(cpus)),
             "generatorBound": generator_busy >= GENERATOR_BUSY and server_busy < SERVER_BUSY,
-            "served": values.get("transport/served"),
+            "served": values.get("transport/served"), "process": values.get("transport/process"),
             "counters": {key.split("/", 1)[1]: value for key, value in values.items()
                          if key.startswith("transport/") and key not in ("transport/served", "transport/process")},
         }

@@ -45,6 +45,23 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
             }
         }
 
+        // Where crank itself has them, or a comparison of the two shows zeros.
+        JsonElement application = jobs.GetProperty("application").GetProperty("results");
+        Assert.Equal(
+            ["benchmarks/cpu", "benchmarks/cpu/raw", "benchmarks/working-set"],
+            application.EnumerateObject().Select(result => result.Name));
+        Assert.Equal(
+            application.GetProperty("benchmarks/cpu/raw").GetDouble() / Environment.ProcessorCount,
+            application.GetProperty("benchmarks/cpu").GetDouble(), tolerance: 0.01);
+        JsonElement load = jobs.GetProperty("load").GetProperty("results");
+        string[] expected =
+        [
+            "http/requests", "http/rps/mean", "http/latency/99", "http/throughput", "http/firstrequest", "load/cpu",
+            "transport/served", "transport/process", "benchmarks/cpu-us-per-request",
+        ];
+        Assert.All(expected, name => Assert.True(load.TryGetProperty(name, out _), name));
+        Assert.Equal("sockets-inline", load.GetProperty("transport/served").GetString());
+
         string table = await File.ReadAllTextAsync(Path.Combine(results, "results.md"));
         Assert.Contains("| json | sockets |", table, StringComparison.Ordinal);
     }
