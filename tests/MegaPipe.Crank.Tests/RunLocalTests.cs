@@ -17,8 +17,8 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
         string results = Path.Combine(folder.Path, "results");
         (int exitCode, string text) = await RunAsync(
             AgentFolder.GetFreePorts(PortsOfTwoTargets),
-            "--scenario json --rounds 2 --warmup-visits 0 --target sockets --target sockets-inline "
-            + $"--output {results}");
+            "--scenario json --rounds 2 --warmup-visits 0 --settle 1 --settle-limit 4 --target sockets "
+            + $"--target sockets-inline --output {results}");
         // 3: on one CPU, or a busy machine, the generator may be the bottleneck; what is written is the same.
         Assert.True(exitCode is 0 or 3, text);
 
@@ -63,6 +63,17 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
         Assert.Equal("sockets-inline", load.GetProperty("transport/served").GetString());
 
         string table = await File.ReadAllTextAsync(Path.Combine(results, "results.md"));
+        // Settled or not, the reader is told.
+        Assert.Matches(@"State: [0-2] of 2 targets had compiled no method for 1 s", table);
+        Assert.All(targets.EnumerateArray(), target =>
+        {
+            JsonElement steady = target.GetProperty("steady");
+            Assert.InRange(steady.GetProperty("secondsOfSettling").GetInt32(), 1, 4);
+            Assert.True(steady.GetProperty("compiledBefore").GetInt64() > 0);
+            bool flagged = target.GetProperty("flags").EnumerateArray().Any(
+                flag => flag.GetString()!.StartsWith("not settled", StringComparison.Ordinal));
+            Assert.NotEqual(flagged, steady.GetProperty("settled").GetBoolean());
+        });
         Assert.Contains("| json | sockets |", table, StringComparison.Ordinal);
     }
 
@@ -83,7 +94,7 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
         string results = Path.Combine(folder.Path, "faulty");
         (int exitCode, string text) = await RunAsync(
             AgentFolder.GetFreePorts(PortsOfTwoTargets),
-            "--scenario json --rounds 1 --warmup-visits 0 --target sockets --variable path=/nothing-here "
+            "--scenario json --rounds 1 --warmup-visits 0 --settle 0 --target sockets --variable path=/nothing-here "
             + $"--output {results}");
         Assert.Equal(3, exitCode);
         Assert.Contains("FAULTS", text, StringComparison.Ordinal);

@@ -15,9 +15,6 @@ from .servers import FatalRunError, RunError
 # Ports of a target: HTTP(S) and cleartext HTTP/2.
 PORTS_PER_TARGET = 2
 SAMPLE_S = 0.05
-# A generator that uses this much of its CPUs while the server leaves that much of its own idle was the bottleneck.
-GENERATOR_BUSY = 0.95
-SERVER_BUSY = 0.90
 # More than this on the server's CPUs by other processes, and the machine was not ours.
 FOREIGN_BUSY = 0.10
 # The load jobs run in this interpreter too: wrappers around Python (pyenv) cost a tenth of a second at each visit.
@@ -70,36 +67,50 @@ class Scenario:
                 started.append(self._start(*run))
             for server in started:
                 server.wait_until_ready()
-            results = [{"name": server.name, "rounds": [], "restBytes": server.resident_bytes()} for server in started]
+                server.check_identity()
+            visits = list(zip(self._runs, started, [
+                {"name": server.name, "rounds": [], "restBytes": server.resident_bytes()} for server in started]))
             for _ in range(self._options.warmup_visits):
-                for run, server in zip(self._runs, started):
+                for run, server, _ in visits:
                     self._visit(run, server, folder)
                     self._progress.step(server.name, "warm-up")
+            for run, server, result in visits:
+                result["steady"] = self._settle(run, server, folder)
             for number in range(self._options.rounds):
-                # Another one goes first in each round: what a visit leaves behind hits all of them.
-                shift = number % len(started)
-                for i in [*range(shift, len(started)), *range(shift)]:
-                    results[i]["rounds"].append(self._visit(self._runs[i], started[i], folder))
-                    self._progress.step(started[i].name, f"round {number + 1}")
-            return results
+                for run, server, result in servers.rotated(visits, number):
+                    result["rounds"].append(self._visit(run, server, folder))
+                    self._progress.step(server.name, f"round {number + 1}")
+            for _, server, result in visits:
+                if result["steady"]["compiledBefore"] is not None:
+                    result["steady"]["compiledMeanwhile"] = (
+                        server.compiled_methods() - result["steady"]["compiledBefore"])
+            return [result for _, _, result in visits]
         finally:
-            for server in started:
-                server.stop()
+            servers.stop_all(started)
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def _settle(self, run, server, folder):
+        """Further visits until the runtime has compiled no method for so many seconds of load, or the limit is reached:
+        hot methods are compiled again with what was learned of them, for many seconds after the start."""
+        seconds, quiet, compiled = 0, 0, server.compiled_methods()
+        while compiled is not None and quiet < self._options.settle and seconds < self._options.settle_limit:
+            self._visit(run, server, folder)
+            self._progress.step(server.name, "settling", extra=True)
+            now = server.compiled_methods()
+            quiet = quiet + self._options.seconds if now == compiled else 0
+            seconds, compiled = seconds + self._options.seconds, now
+        return {"settled": None if compiled is None or self._options.settle == 0 else quiet >= self._options.settle,
+                "secondsOfSettling": seconds, "compiledBefore": compiled, "compiledMeanwhile": None}
+
     def _start(self, target, application, load, ports):
-        servers.check_free(ports)
         if target.command:
-            command = ["taskset", "-c", str(self._options.server_cpus),
-                       *shlex.split(target.command.replace("{port}", str(ports[0])))]
-            server = servers.Server(target.name, command, None, ports[:1], "", None)
-        else:
-            url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
-            folder = servers.lay_out(application.sources)
-            server = servers.Server(
-                target.name, servers.command_of(application), folder, ports, application.ready_text, url)
-        return server
+            command = servers.pinned(
+                self._options.server_cpus, shlex.split(target.command.replace("{port}", str(ports[0]))))
+            return servers.Server(target.name, command, ports[:1])
+        url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
+        return servers.Server(target.name, servers.command_of(application), ports, servers.lay_out(application.sources),
+                              application.ready_text, url)
 
     def _visit(self, run, server, folder):
         target, _, load, _ = run
@@ -135,7 +146,7 @@ class Scenario:
             # As crank counts: of one CPU.
             "serverCpuPercent": 100 * used / seconds, "generatorCpuPercent": values["load/cpu"],
             "foreignBusy": max(0.0, foreign / elapsed / len(cpus)),
-            "generatorBound": generator_busy >= GENERATOR_BUSY and server_busy < SERVER_BUSY,
+            "generatorBound": servers.generator_bound(generator_busy, server_busy),
             "served": values.get("transport/served"), "process": values.get("transport/process"),
             "counters": {key.split("/", 1)[1]: value for key, value in values.items()
                          if key.startswith("transport/") and key not in ("transport/served", "transport/process")},

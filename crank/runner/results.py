@@ -40,7 +40,7 @@ def summarize(scenario):
             "faults": sum(a["badResponses"] + a["errors"] for a in rounds),
             "generatorBound": bound * 2 > len(rounds),
         }
-        target["flags"] = flags(target["summary"])
+        target["flags"] = flags(target["summary"]) + unsettled(target["steady"])
         connections = int(scenario["settings"]["connections"])
         if connections >= MANY_CONNECTIONS:
             grown = target["summary"]["peakMiB"]["median"] * 1024 - target["restBytes"] / 1024
@@ -66,6 +66,27 @@ def flags(summary):
     return found
 
 
+def unsettled(steady):
+    if steady["settled"] is None:
+        return []
+    compiled = f"{steady['compiledMeanwhile']} methods compiled meanwhile"
+    return [] if steady["settled"] else [f"not settled: {compiled}"]
+
+
+def state(report):
+    """Which state was measured, in a sentence."""
+    found = [target["steady"] for scenario in report["scenarios"] for target in scenario["targets"]]
+    asked = [steady for steady in found if steady["compiledBefore"] is not None]
+    if not asked:
+        return "State: unknown, no target says how many methods its runtime has compiled."
+    most = max(steady["compiledMeanwhile"] for steady in asked)
+    waited = [steady for steady in asked if steady["settled"] is not None]
+    settled = sum(steady["settled"] for steady in waited)
+    words = (f"{settled} of {len(waited)} targets had compiled no method for {report['settle']} s of load before their "
+             "first round" if waited else "warm-up visits only, nothing was waited for")
+    return f"State: {words}; during the rounds a target compiled {most} methods at most."
+
+
 def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
@@ -79,7 +100,7 @@ def markdown(report):
              f"{report['machine']['cpus']} CPUs ({report['machine']['cpu']}), Linux {report['machine']['kernel']}; "
              f"{report['rounds']} interleaved rounds of {report['seconds']} s; server on CPU {report['serverCpus']}, "
              f"load on CPU {report['loadCpus']}. Median [min–max]; ratios are taken round by round.", "",
-             f"Repeat with: `{report['command']}`", "",
+             state(report), "", f"Repeat with: `{report['command']}`", "",
              "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for scenario in report["scenarios"]:
         for i, target in enumerate(scenario["targets"]):
