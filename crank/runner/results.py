@@ -67,24 +67,20 @@ def flags(summary):
 
 
 def unsettled(steady):
-    if steady["settled"] is None:
-        return []
-    compiled = f"{steady['compiledMeanwhile']} methods compiled meanwhile"
-    return [] if steady["settled"] else [f"not settled: {compiled}"]
+    return [f"NOT SETTLED: {steady['compiledMeanwhile']} methods compiled meanwhile"] if steady["settled"] is False else []
 
 
 def state(report):
     """Which state was measured, in a sentence."""
     found = [target["steady"] for scenario in report["scenarios"] for target in scenario["targets"]]
-    asked = [steady for steady in found if steady["compiledBefore"] is not None]
+    asked = [steady for steady in found if steady["settled"] is not None]
     if not asked:
         return "State: unknown, no target says how many methods its runtime has compiled."
     most = max(steady["compiledMeanwhile"] for steady in asked)
-    waited = [steady for steady in asked if steady["settled"] is not None]
-    settled = sum(steady["settled"] for steady in waited)
-    words = (f"{settled} of {len(waited)} targets had compiled no method for {report['settle']} s of load before their "
-             "first round" if waited else "warm-up visits only, nothing was waited for")
-    return f"State: {words}; during the rounds a target compiled {most} methods at most."
+    quiet = sum(steady["secondsOfQuiet"] >= report["settle"] for steady in asked) if report["settle"] else 0
+    return (f"State: {sum(steady['settled'] for steady in asked)} of {len(asked)} targets were settled while measured "
+            f"({quiet} had compiled nothing for {report['settle']} s of load before; at most {most} methods were compiled "
+            f"within the rounds). {len(found) - len(asked)} targets do not say.")
 
 
 def machine():

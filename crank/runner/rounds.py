@@ -1,4 +1,5 @@
 # Measures one scenario: all targets run at once, and the load visits them in turn, so that noise hits all alike.
+import contextlib
 import json
 import os
 import shlex
@@ -15,6 +16,8 @@ from .servers import FatalRunError, RunError
 # Ports of a target: HTTP(S) and cleartext HTTP/2.
 PORTS_PER_TARGET = 2
 SAMPLE_S = 0.05
+# No more than these compiled within the rounds, and what was measured is the settled code.
+FEW_METHODS = 50
 # More than this on the server's CPUs by other processes, and the machine was not ours.
 FOREIGN_BUSY = 0.10
 # The load jobs run in this interpreter too: wrappers around Python (pyenv) cost a tenth of a second at each visit.
@@ -74,34 +77,48 @@ class Scenario:
                 for run, server, _ in visits:
                     self._visit(run, server, folder)
                     self._progress.step(server.name, "warm-up")
-            for run, server, result in visits:
-                result["steady"] = self._settle(run, server, folder)
+            self._settle(visits, folder)
             for number in range(self._options.rounds):
                 for run, server, result in servers.rotated(visits, number):
                     result["rounds"].append(self._visit(run, server, folder))
                     self._progress.step(server.name, f"round {number + 1}")
             for _, server, result in visits:
-                if result["steady"]["compiledBefore"] is not None:
-                    result["steady"]["compiledMeanwhile"] = (
-                        server.compiled_methods() - result["steady"]["compiledBefore"])
+                result["steady"] = self._steady(server, result["steady"])
             return [result for _, _, result in visits]
         finally:
             servers.stop_all(started)
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _settle(self, run, server, folder):
-        """Further visits until the runtime has compiled no method for so many seconds of load, or the limit is reached:
-        hot methods are compiled again with what was learned of them, for many seconds after the start."""
-        seconds, quiet, compiled = 0, 0, server.compiled_methods()
-        while compiled is not None and quiet < self._options.settle and seconds < self._options.settle_limit:
-            self._visit(run, server, folder)
-            self._progress.step(server.name, "settling", extra=True)
-            now = server.compiled_methods()
-            quiet = quiet + self._options.seconds if now == compiled else 0
-            seconds, compiled = seconds + self._options.seconds, now
-        return {"settled": None if compiled is None or self._options.settle == 0 else quiet >= self._options.settle,
-                "secondsOfSettling": seconds, "compiledBefore": compiled, "compiledMeanwhile": None}
+    def _settle(self, visits, folder):
+        """Further visits in turn, until each runtime has compiled no method for so many seconds of load, or the limit is
+        reached: hot methods are compiled again with what was learned of them, for many seconds after the start. The
+        compiler starves on a CPU that the load fills, so meanwhile the servers may use every CPU."""
+        with contextlib.ExitStack() as meanwhile:
+            for _, server, result in visits:
+                meanwhile.enter_context(server.on_every_cpu())
+                result["steady"] = {
+                    "secondsOfSettling": 0, "secondsOfQuiet": 0, "compiledBefore": server.compiled_methods()}
+            while waiting := [visit for visit in visits if self._is_to_settle(visit[2]["steady"])]:
+                for run, server, result in waiting:
+                    self._visit(run, server, folder)
+                    self._progress.step(server.name, "settling", extra=True)
+                    steady, now = result["steady"], server.compiled_methods()
+                    quiet = steady["secondsOfQuiet"] + self._options.seconds
+                    steady["secondsOfQuiet"] = quiet if now == steady["compiledBefore"] else 0
+                    steady["secondsOfSettling"] += self._options.seconds
+                    steady["compiledBefore"] = now
+
+    def _is_to_settle(self, steady):
+        return (steady["compiledBefore"] is not None and steady["secondsOfQuiet"] < self._options.settle
+                and steady["secondsOfSettling"] < self._options.settle_limit)
+
+    def _steady(self, server, steady):
+        """What became of it: whether little was compiled while it was measured."""
+        before = steady["compiledBefore"]
+        meanwhile = None if before is None else server.compiled_methods() - before
+        return {**steady, "compiledMeanwhile": meanwhile,
+                "settled": None if before is None else meanwhile <= FEW_METHODS}
 
     def _start(self, target, application, load, ports):
         if target.command:

@@ -1,4 +1,5 @@
 # Servers under test: started pinned and on ports that nobody serves, watched through /proc, ended by their ids.
+import contextlib
 import json
 import os
 import shlex
@@ -141,9 +142,8 @@ class Server:
         scheduler's own account, in ns; the other one counts ticks of 10 ms."""
         try:
             if not self._threads_end:
-                threads = os.listdir(f"/proc/{self.pid}/task")
                 return sum(int(_read(f"/proc/{self.pid}/task/{thread}/schedstat").split()[0])
-                           for thread in threads) / 1e9
+                           for thread in self._threads()) / 1e9
             fields = _read(f"/proc/{self.pid}/stat").rsplit(")", 1)[1].split()
         except OSError as error:
             raise RunError(f"{self.name} ended; its output:\n{self.log_tail()}") from error
@@ -154,6 +154,18 @@ class Server:
             return int(_read(f"/proc/{self.pid}/statm").split()[1]) * PAGE_BYTES
         except (OSError, IndexError):
             return 0
+
+    @contextlib.contextmanager
+    def on_every_cpu(self):
+        """Meanwhile its threads may use every CPU; afterwards each has its own again, new ones the main thread's."""
+        own = {thread: os.sched_getaffinity(thread) for thread in self._threads()}
+        for thread in own:
+            self._allow(thread, os.sched_getaffinity(0))
+        try:
+            yield
+        finally:
+            for thread in self._threads():
+                self._allow(thread, own.get(thread, own.get(self.pid)))
 
     def compiled_methods(self):
         """Methods that its runtime has compiled so far; None where it does not say."""
@@ -176,6 +188,16 @@ class Server:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
         return said
+
+    def _threads(self):
+        with contextlib.suppress(FileNotFoundError):
+            return [int(name) for name in os.listdir(f"/proc/{self.pid}/task")]
+        return []
+
+    @staticmethod
+    def _allow(thread, cpus):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(thread, cpus)
 
     def _is_ready(self):
         if self._ready_text:
