@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common.h"
+#include "common_histogram.h"
 
 enum {
 	MAX_CONNECTIONS = 20000,
@@ -25,9 +26,7 @@ enum {
 	HANDSHAKE_TIMEOUT_S = 5,
 	EVENTS = 256,
 	READ_BYTES = 65536,
-	HEADER_BYTES = 8,           // 2 + 16-bit length + masking key
-	SUB_BUCKETS = 64,           // per power of two: 1.6 % resolution
-	BUCKETS = 40 * SUB_BUCKETS, // up to 2^40 ns, 18 minutes
+	HEADER_BYTES = 8, // 2 + 16-bit length + masking key
 };
 
 // The key and its answer of RFC 6455, section 1.3.
@@ -45,47 +44,12 @@ struct connection {
 };
 
 static struct connection connections[MAX_CONNECTIONS];
-static uint64_t histogram[BUCKETS];
-static uint64_t requests, bad, errors, bytes, latency_sum_ns, latency_max_ns;
+static struct histogram latency;
+static uint64_t bad, errors, bytes;
 static uint8_t frame[HEADER_BYTES + MAX_MESSAGE_BYTES];
 static size_t frame_bytes;
 static uint32_t message_bytes;
 static int alive;
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static unsigned bucket_of(uint64_t ns)
-{
-	if (ns < SUB_BUCKETS)
-		return (unsigned)ns;
-	unsigned shift = 63u - (unsigned)__builtin_clzll(ns) - 6u;
-	unsigned bucket = (shift + 1) * SUB_BUCKETS + (unsigned)((ns >> shift) - SUB_BUCKETS);
-	return bucket < BUCKETS ? bucket : BUCKETS - 1;
-}
-
-static double bucket_us(unsigned bucket)
-{
-	if (bucket < SUB_BUCKETS)
-		return bucket / 1e3;
-	unsigned shift = bucket / SUB_BUCKETS - 1;
-	return (double)((uint64_t)(bucket % SUB_BUCKETS + SUB_BUCKETS) << shift) / 1e3;
-}
-
-static double quantile_us(double q)
-{
-	uint64_t wanted = (uint64_t)((double)requests * q), seen = 0;
-	for (unsigned i = 0; i < BUCKETS; i++) {
-		seen += histogram[i];
-		if (seen > wanted)
-			return bucket_us(i);
-	}
-	return (double)latency_max_ns / 1e3;
-}
 
 static void build_frame(void)
 {
@@ -186,11 +150,7 @@ static bool take(struct connection *c, const uint8_t *data, size_t count, uint64
 			continue; // more frames of the same message follow
 		if (c->message_bytes != message_bytes)
 			return false;
-		uint64_t took = now - c->sent_ns;
-		requests++;
-		latency_sum_ns += took;
-		latency_max_ns = took > latency_max_ns ? took : latency_max_ns;
-		histogram[bucket_of(took)]++;
+		histogram_add(&latency, now - c->sent_ns);
 		send_message(c);
 		if (c->fd < 0)
 			return true;
@@ -226,33 +186,23 @@ static void run(int epoll_fd, uint64_t end_ns)
 	}
 }
 
-static long number(const char *text, const char *name, long max)
+static double quantile_us(double quantile)
 {
-	char *end;
-	long value = strtol(text, &end, 10);
-	if (*end || value < 1 || value > max) {
-		fprintf(stderr, "ws-load: %s '%s' is not a number from 1 to %ld\n", name, text, max);
-		exit(2);
-	}
-	return value;
+	return (double)histogram_quantile_ns(&latency, quantile) / 1e3;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc != 7) {
-		fprintf(stderr, "usage: ws-load HOST PORT PATH CONNECTIONS SECONDS MESSAGE_BYTES\n");
-		return 2;
-	}
+	if (argc != 7)
+		fail("usage: ws-load HOST PORT PATH CONNECTIONS SECONDS MESSAGE_BYTES");
 	struct sockaddr_in address = { .sin_family = AF_INET };
 	const char *host = strcmp(argv[1], "localhost") == 0 ? "127.0.0.1" : argv[1];
-	if (inet_pton(AF_INET, host, &address.sin_addr) != 1) {
-		fprintf(stderr, "ws-load: host '%s' is not an IPv4 address\n", argv[1]);
-		return 2;
-	}
-	address.sin_port = htons((uint16_t)number(argv[2], "port", 65535));
-	int count = (int)number(argv[4], "connections", MAX_CONNECTIONS);
-	long seconds = number(argv[5], "seconds", MAX_SECONDS);
-	message_bytes = (uint32_t)number(argv[6], "message bytes", MAX_MESSAGE_BYTES);
+	if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
+		fail("host '%s' is not an IPv4 address", argv[1]);
+	address.sin_port = htons((uint16_t)parse_integer("port", argv[2], 1, 65535));
+	int count = (int)parse_integer("connections", argv[4], 1, MAX_CONNECTIONS);
+	uint64_t seconds = parse_integer("seconds", argv[5], 1, MAX_SECONDS);
+	message_bytes = (uint32_t)parse_integer("message bytes", argv[6], 1, MAX_MESSAGE_BYTES);
 	build_frame();
 
 	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -260,29 +210,21 @@ int main(int argc, char **argv)
 		struct connection *c = &connections[i];
 		c->fd = handshake(&address, argv[1], argv[3]);
 		struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
-		if (c->fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0) {
-			fprintf(stderr, "ws-load: connection %d was not upgraded to WebSocket: %s\n", i,
-				strerror(errno));
-			return 1;
-		}
+		if (c->fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
+			fail("connection %d was not upgraded to WebSocket: %s", i, strerror(errno));
 		alive++;
 	}
 	uint64_t start = now_ns();
 	for (int i = 0; i < count; i++)
 		send_message(&connections[i]);
-	run(epoll_fd, start + (uint64_t)seconds * 1000000000u);
-	double took = (double)(now_ns() - start) / 1e9;
-
-	struct rusage usage;
-	getrusage(RUSAGE_SELF, &usage);
-	double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-		     (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+	run(epoll_fd, start + seconds * NS_PER_SECOND);
+	double took = (double)(now_ns() - start) / (double)NS_PER_SECOND;
 	printf("{\"requests\":%llu,\"bad_responses\":%llu,\"errors\":%llu,\"seconds\":%.6f,\"rps\":%.1f,\"bytes\":%llu,"
 	       "\"latency_us\":{\"mean\":%.1f,\"p50\":%.1f,\"p75\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"max\":%.1f},"
 	       "\"cpu_seconds\":%.6f}\n",
-	       (unsigned long long)requests, (unsigned long long)bad, (unsigned long long)errors, took,
-	       (double)requests / took, (unsigned long long)bytes,
-	       requests ? (double)latency_sum_ns / 1e3 / (double)requests : 0.0, quantile_us(0.50), quantile_us(0.75),
-	       quantile_us(0.90), quantile_us(0.99), (double)latency_max_ns / 1e3, cpu);
+	       (unsigned long long)latency.count, (unsigned long long)bad, (unsigned long long)errors, took,
+	       (double)latency.count / took, (unsigned long long)bytes,
+	       latency.count ? (double)latency.sum_ns / 1e3 / (double)latency.count : 0.0, quantile_us(0.50),
+	       quantile_us(0.75), quantile_us(0.90), quantile_us(0.99), (double)latency.max_ns / 1e3, cpu_seconds());
 	return 0;
 }

@@ -153,7 +153,8 @@ def main(job, parsed):
 def _server_values(before, after, requests):
     if before is None:
         return {}
-    values = {"transport/served": after["transport"], "transport/process": str(after["processId"])}
+    # With a word before it: crank takes every value that looks like a number for one, and prints 19,298.00.
+    values = {"transport/served": after["transport"], "transport/process": f"pid {after['processId']}"}
     values["benchmarks/cpu-us-per-request"] = (after["cpuSeconds"] - before["cpuSeconds"]) * 1e6 / requests
     sums = {}
     for report, sign in ((after, 1), (before, -1)):
@@ -165,12 +166,18 @@ def _server_values(before, after, requests):
     return values
 
 
+def shown(name):
+    """Description and format of a published name."""
+    known = KNOWN.get(name)
+    return (known[3], known[2]) if known else (f"Channels: {name.split('/', 1)[1]}", "n0")
+
+
 def _print_statistics(values):
     now = datetime.datetime.now(datetime.timezone.utc).isoformat()
     metadata, measurements = [], []
     for name, value in values.items():
-        counter = ("Max", "Sum", "n0", f"Channels: {name.split('/', 1)[1]}")
-        aggregate, reduce, form, description = KNOWN.get(name, counter)
+        aggregate, reduce = KNOWN.get(name, ("Max", "Sum"))[:2]
+        description, form = shown(name)
         metadata.append({"Source": "MegaPipe", "Name": name, "Aggregate": aggregate, "Reduce": reduce, "Format": form,
                          "ShortDescription": description, "LongDescription": description})
         measurements.append({"Name": name, "Timestamp": now, "Value": value})

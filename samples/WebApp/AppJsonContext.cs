@@ -15,6 +15,7 @@ internal sealed record UploadResult(long Bytes, string? Sha256);
 /// <param name="ConnectionType">The type behind this very connection: evidence that is nobody's claim.</param>
 /// <param name="ProcessId">The serving process; a second server on the same port shows here.</param>
 /// <param name="CpuSeconds">CPU time of the process so far, user and system; load jobs take the difference.</param>
+/// <param name="CompiledMethods">Methods that the runtime has compiled: unchanged means that the code settled.</param>
 /// <param name="WorkingSetBytes">Resident memory of the process.</param>
 /// <param name="Processors">Processors that the process may use.</param>
 /// <param name="Framework">Runtime name and version.</param>
@@ -27,7 +28,7 @@ internal sealed record UploadResult(long Bytes, string? Sha256);
 /// <param name="Channels">Counters of each channel.</param>
 internal sealed record TransportReport(
     string Requested, string Transport, string? FallbackReason, string? ConnectionType, int ProcessId,
-    double CpuSeconds, long WorkingSetBytes, int Processors, string Framework, string System,
+    double CpuSeconds, long CompiledMethods, long WorkingSetBytes, int Processors, string Framework, string System,
     IReadOnlyList<string> Endpoints, IReadOnlyDictionary<string, string> Options,
     IReadOnlyList<MegaPipeFeatureStatus> Features, int CarriersLive, int CarriersSpare,
     IReadOnlyList<MegaPipeChannelStatus> Channels);

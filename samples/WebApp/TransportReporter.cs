@@ -1,5 +1,6 @@
 // Collects what really serves, from the transport itself and from the connection that asks.
 using System.Globalization;
+using System.Runtime;
 using System.Runtime.InteropServices;
 using MegaPipe.Kestrel;
 using Microsoft.AspNetCore.Connections.Features;
@@ -23,6 +24,7 @@ internal sealed class TransportReporter(
             context.Features.Get<IConnectionIdFeature>()?.GetType().FullName,
             Environment.ProcessId,
             Environment.CpuUsage.TotalTime.TotalSeconds,
+            JitInfo.GetCompiledMethodCount(),
             Environment.WorkingSet,
             Environment.ProcessorCount,
             RuntimeInformation.FrameworkDescription,

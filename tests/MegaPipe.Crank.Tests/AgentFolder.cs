@@ -90,12 +90,13 @@ public sealed class AgentFolder : IDisposable
 
     private static async Task BuildGeneratorsAsync(string folder)
     {
-        string source = System.IO.Path.Combine(Repository.Crank, "generators", "ws-load.c");
-        await RunAsync("cc", $"-O2 -o {System.IO.Path.Combine(folder, "ws-load")} {source}");
-        await RunAsync("make", "-C native -s build/bench/mp-load");
-        File.CreateSymbolicLink(
-            System.IO.Path.Combine(folder, "mp-load"),
-            System.IO.Path.Combine(Repository.Root, "native/build/bench/mp-load"));
+        await RunAsync("make", "-C native -s bench");
+        foreach (string name in new[] { "mp-load", "ws-load" })
+        {
+            File.CreateSymbolicLink(
+                System.IO.Path.Combine(folder, name),
+                System.IO.Path.Combine(Repository.Root, "native/build/bench", name));
+        }
     }
 
     private static async Task RunAsync(string tool, string arguments)

@@ -1,4 +1,4 @@
-// The YAML as crank understands it, written a second time: crank/local/configuration.py must agree with it.
+// The YAML as crank understands it, written a second time: crank/runner/configuration.py must agree with it.
 using System.Text.RegularExpressions;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;

@@ -17,8 +17,8 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
         string results = Path.Combine(folder.Path, "results");
         (int exitCode, string text) = await RunAsync(
             AgentFolder.GetFreePorts(PortsOfTwoTargets),
-            "--scenario json --rounds 2 --warmup-visits 0 --target sockets --target sockets-inline "
-            + $"--output {results}");
+            "--scenario json --rounds 2 --warmup-visits 0 --settle 1 --settle-limit 4 --target sockets "
+            + $"--target sockets-inline --output {results}");
         // 3: on one CPU, or a busy machine, the generator may be the bottleneck; what is written is the same.
         Assert.True(exitCode is 0 or 3, text);
 
@@ -45,7 +45,35 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
             }
         }
 
+        // Where crank itself has them, or a comparison of the two shows zeros.
+        JsonElement application = jobs.GetProperty("application").GetProperty("results");
+        Assert.Equal(
+            ["benchmarks/cpu", "benchmarks/cpu/raw", "benchmarks/working-set"],
+            application.EnumerateObject().Select(result => result.Name));
+        Assert.Equal(
+            application.GetProperty("benchmarks/cpu/raw").GetDouble() / Environment.ProcessorCount,
+            application.GetProperty("benchmarks/cpu").GetDouble(), tolerance: 0.01);
+        JsonElement load = jobs.GetProperty("load").GetProperty("results");
+        string[] expected =
+        [
+            "http/requests", "http/rps/mean", "http/latency/99", "http/throughput", "http/firstrequest", "load/cpu",
+            "transport/served", "transport/process", "benchmarks/cpu-us-per-request",
+        ];
+        Assert.All(expected, name => Assert.True(load.TryGetProperty(name, out _), name));
+        Assert.Equal("sockets-inline", load.GetProperty("transport/served").GetString());
+
         string table = await File.ReadAllTextAsync(Path.Combine(results, "results.md"));
+        // Settled or not, the reader is told.
+        Assert.Matches("State: [0-2] of 2 targets were settled while measured", table);
+        Assert.All(targets.EnumerateArray(), target =>
+        {
+            JsonElement steady = target.GetProperty("steady");
+            Assert.InRange(steady.GetProperty("secondsOfSettling").GetInt32(), 1, 4);
+            Assert.True(steady.GetProperty("compiledBefore").GetInt64() > 0);
+            bool flagged = target.GetProperty("flags").EnumerateArray().Any(
+                flag => flag.GetString()!.StartsWith("NOT SETTLED", StringComparison.Ordinal));
+            Assert.NotEqual(flagged, steady.GetProperty("settled").GetBoolean());
+        });
         Assert.Contains("| json | sockets |", table, StringComparison.Ordinal);
     }
 
@@ -66,7 +94,7 @@ public sealed class RunLocalTests(AgentFolder folder) : IClassFixture<AgentFolde
         string results = Path.Combine(folder.Path, "faulty");
         (int exitCode, string text) = await RunAsync(
             AgentFolder.GetFreePorts(PortsOfTwoTargets),
-            "--scenario json --rounds 1 --warmup-visits 0 --target sockets --variable path=/nothing-here "
+            "--scenario json --rounds 1 --warmup-visits 0 --settle 0 --target sockets --variable path=/nothing-here "
             + $"--output {results}");
         Assert.Equal(3, exitCode);
         Assert.Contains("FAULTS", text, StringComparison.Ordinal);

@@ -97,6 +97,7 @@ public sealed partial class SampleTests(AgentFolder folder) : IClassFixture<Agen
         Assert.Equal(
             ioUringErrno != 0 ? "sockets" : transport, report.RootElement.GetProperty("transport").GetString());
         Assert.Equal(app.Id, report.RootElement.GetProperty("processId").GetInt32());
+        Assert.True(report.RootElement.GetProperty("compiledMethods").GetInt64() > 0);
         string page = await client.GetStringAsync("/");
         Assert.Contains("<title>MegaPipe for Kestrel</title>", page, StringComparison.Ordinal);
 

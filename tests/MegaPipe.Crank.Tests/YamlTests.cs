@@ -1,11 +1,21 @@
 // What crank would refuse, or silently ignore, in the YAML files.
+using System.Text.RegularExpressions;
 using YamlDotNet.Core;
 using YamlDotNet.RepresentationModel;
 
 namespace MegaPipe.Crank.Tests;
 
-public sealed class YamlTests
+public sealed partial class YamlTests
 {
+    // What crank's agent asks of a meter.
+    private const int MaxTimeSeries = 10;
+
+    private static readonly string[] s_crankOptions =
+    [
+        "--config", "--scenario", "--profile", "--variable", "--json", "--debug", "--application.job",
+        "--application.options.counterProviders",
+    ];
+
     // Top-level keys, and keys of a job, of the controller's version of June 2026 that these files may use. Crank
     // ignores every other key without a word.
     private static readonly string[] s_rootKeys =
@@ -70,21 +80,68 @@ public sealed class YamlTests
     }
 
     [Fact]
-    public void Counters_AreInstrumentsOfTheMeterAndHaveAResult()
+    public void Counters_AreThoseThatCrankStores_UnderTheirOwnName()
     {
-        string folder = Path.Combine(Repository.Root, "src/MegaPipe.Kestrel/Internal/Diagnostics");
-        string sources = string.Concat(Directory.EnumerateFiles(folder, "*.cs").Select(File.ReadAllText));
-        string[] results = [.. ((YamlSequenceNode)_configuration.Root["results"]).Select(
-            result => CrankConfiguration.Text(result["measurement"]))];
-        foreach (YamlNode provider in (YamlSequenceNode)_configuration.Root["counters"])
+        string source = File.ReadAllText(Path.Combine(
+            Repository.Root, "src/MegaPipe.Kestrel/Internal/Diagnostics/MegaPipeMetrics.cs"));
+        // In the order of their creation: crank takes MaxTimeSeries of them, and histograms are served first.
+        (string Kind, string Name)[] instruments = [.. Instrument().Matches(source)
+            .Select(match => (match.Groups[1].Value, match.Groups[2].Value))];
+        string[] histograms =
+            [.. instruments.Where(item => item.Kind == "CreateHistogram").Select(item => item.Name)];
+        string[] arriving = [.. instruments.Where(item => item.Kind != "CreateHistogram")
+            .Take(MaxTimeSeries - histograms.Length)
+            // Published as a rate: of a level that is its change, which says nothing.
+            .Where(item => item.Kind == "Counter").Select(item => item.Name)];
+        YamlNode provider = Assert.Single((YamlSequenceNode)_configuration.Root["counters"]);
+        Assert.Contains(
+            $"MeterName = \"{CrankConfiguration.Text(provider["provider"])}\"", source, StringComparison.Ordinal);
+        string[] names = [.. ((YamlSequenceNode)provider["values"]).Select(
+            counter => CrankConfiguration.Text(counter["name"]))];
+        Assert.NotEmpty(names);
+        Assert.All(names, name => Assert.Contains(name, arriving));
+        foreach (YamlNode counter in (YamlSequenceNode)provider["values"])
         {
-            Assert.Contains($"\"{CrankConfiguration.Text(provider["provider"])}\"", sources, StringComparison.Ordinal);
-            foreach (YamlNode counter in (YamlSequenceNode)provider["values"])
-            {
-                Assert.Contains($"\"{CrankConfiguration.Text(counter["name"])}\"", sources, StringComparison.Ordinal);
-                Assert.Contains(CrankConfiguration.Text(counter["measurement"]), results);
-            }
+            Assert.Equal(CrankConfiguration.Text(counter["name"]), CrankConfiguration.Text(counter["measurement"]));
         }
+
+        YamlSequenceNode results = (YamlSequenceNode)_configuration.Root["results"];
+        Assert.Equal(names, results.Select(result => CrankConfiguration.Text(result["measurement"])));
+        Assert.Equal(names, results.Select(result => CrankConfiguration.Text(result["name"])));
+    }
+
+    [Fact]
+    public void Commands_OfTheReadme_UseOptionsThatCrankHas()
+    {
+        string text = File.ReadAllText(Path.Combine(Repository.Crank, "README.md"))
+            .Replace("\\\n", " ", StringComparison.Ordinal);
+        string[] starts = ["bench ", "alias bench=", "crank "];
+        string[] commands = [.. text.Split('\n').Where(
+            line => starts.Any(start => line.StartsWith(start, StringComparison.Ordinal)))];
+        Assert.NotEmpty(commands);
+        foreach (Match option in commands.SelectMany(command => Option().Matches(command)))
+        {
+            Assert.Contains(option.Value, s_crankOptions);
+        }
+
+        // A variable is a variable of everything: crank has no option for one of a service.
+        Assert.DoesNotContain(".variables.", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Variables_GivenForTheApplication_ReplaceNothingThatAScenarioNeeds()
+    {
+        Dictionary<string, string> given = new() { ["applicationOptions"] = "--MegaPipe:Channels 1" };
+        foreach (string scenario in _configuration.Scenarios)
+        {
+            string without = _configuration.Resolve(scenario, "application", ["local"], s_nothing).Arguments;
+            string with = _configuration.Resolve(scenario, "application", ["local"], given).Arguments;
+            Assert.Equal([.. Words(without), "--MegaPipe:Channels", "1"], Words(with));
+        }
+
+        Assert.Contains(
+            "--h2c-port 5001", _configuration.Resolve("h2", "application", ["local"], given).Arguments,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -224,4 +281,13 @@ public sealed class YamlTests
         string[] unknown = [.. CrankConfiguration.Names(node).Except(known)];
         Assert.True(unknown.Length == 0, $"{where}: crank does not know {string.Join(", ", unknown)}");
     }
+
+    private static string[] Words(string text) => text.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+
+    // A static constructor makes instruments after the fields above it, in the order of the file.
+    [GeneratedRegex(@"(CreateHistogram|UpDown|Counter|CreateObservable\w+)(?:<\w+>)?\(\s*""(megapipe\.[\w.]+)""")]
+    private static partial Regex Instrument();
+
+    [GeneratedRegex(@"(?<= )--[\w.]+")]
+    private static partial Regex Option();
 }

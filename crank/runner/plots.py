@@ -1,14 +1,13 @@
-# Plots, as PNG and SVG: each scenario against the first target, and the paper's Figure 1 and Table 3 made again.
+# Plots, as PNG: each scenario against the first target, and the paper's Figure 1 and Table 3 made again.
 import os
 import statistics
 from collections import defaultdict
 
+from .paper import BASELINES, gains
+
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", "#000000"]
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*"]
-
-# What the ablation calls the two baselines of today, in the order in which they are looked for.
-BASELINES = ["epoll-shared", "epoll-reuseport"]
 
 
 def available():
@@ -42,45 +41,19 @@ def ablation(rows, folder):
     return figures
 
 
-def gains(rows, by_cpu):
-    """Table 3: for each (server cores, message bytes, baseline, variant, transactions) the median gain in %, taken
-    round by round, with its range. By CPU: transactions per second of server CPU time; otherwise transactions per
-    second, without the rows in which the generator was the limit or used the server's CPUs."""
-    rate = {}
-    for row in rows:
-        if by_cpu or not (row.get("generator_bound") or row.get("generator_shares_cpus")):
-            key = (row["server_cores"], row["message_bytes"], row["transactions_per_connection"], row["round"])
-            rate[(row["variant"], *key)] = 1 / row["server_cpu_us_per_request"] if by_cpu else row["rps"]
-    table = defaultdict(list)
-    for (variant, cores, size, transactions, number), value in rate.items():
-        for baseline in BASELINES:
-            base = rate.get((baseline, cores, size, transactions, number))
-            if base and variant != baseline:
-                table[(cores, size, baseline, variant, transactions)].append(100 * (value / base - 1))
-    return {key: (statistics.median(values), min(values), max(values)) for key, values in table.items()}
-
-
 def _plt():
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    pyplot.rcParams.update({"svg.hashsalt": "megapipe", "axes.spines.top": False, "axes.spines.right": False,
+    pyplot.rcParams.update({"axes.spines.top": False, "axes.spines.right": False,
                             "font.size": 9, "figure.dpi": 110})
     return pyplot
 
 
 def _save(figure, path):
     figure.savefig(path + ".png", bbox_inches="tight", dpi=160)
-    # No date in the file: the same results give the same bytes.
-    figure.savefig(path + ".svg", bbox_inches="tight", metadata={"Date": None})
     _plt().close(figure)
-    # Nor space at line ends, so that a plot can be kept beside the documents as it is.
-    with open(path + ".svg", "r+", encoding="utf-8") as file:
-        lines = [line.rstrip() for line in file]
-        file.seek(0)
-        file.truncate()
-        file.write("\n".join(lines) + "\n")
-    return [path + ".png", path + ".svg"]
+    return [path + ".png"]
 
 
 def _ratio_plot(report, key, title, path):

@@ -4,8 +4,13 @@ import json
 import os
 import platform
 import statistics
+import sys
 
 from .rounds import FOREIGN_BUSY
+
+# The names and formats of what load jobs publish: they stand beside the jobs, where crank uploads them.
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "load"))
+import load_job  # noqa: E402
 
 # From here on the memory of a connection stands out from that of the process.
 MANY_CONNECTIONS = 1000
@@ -35,7 +40,7 @@ def summarize(scenario):
             "faults": sum(a["badResponses"] + a["errors"] for a in rounds),
             "generatorBound": bound * 2 > len(rounds),
         }
-        target["flags"] = flags(target["summary"])
+        target["flags"] = flags(target["summary"]) + unsettled(target["steady"])
         connections = int(scenario["settings"]["connections"])
         if connections >= MANY_CONNECTIONS:
             grown = target["summary"]["peakMiB"]["median"] * 1024 - target["restBytes"] / 1024
@@ -61,6 +66,23 @@ def flags(summary):
     return found
 
 
+def unsettled(steady):
+    return [f"NOT SETTLED: {steady['compiledMeanwhile']} methods compiled meanwhile"] if steady["settled"] is False else []
+
+
+def state(report):
+    """Which state was measured, in a sentence."""
+    found = [target["steady"] for scenario in report["scenarios"] for target in scenario["targets"]]
+    asked = [steady for steady in found if steady["settled"] is not None]
+    if not asked:
+        return "State: unknown, no target says how many methods its runtime has compiled."
+    most = max(steady["compiledMeanwhile"] for steady in asked)
+    quiet = sum(steady["secondsOfQuiet"] >= report["settle"] for steady in asked) if report["settle"] else 0
+    return (f"State: {sum(steady['settled'] for steady in asked)} of {len(asked)} targets were settled while measured "
+            f"({quiet} had compiled nothing for {report['settle']} s of load before; at most {most} methods were compiled "
+            f"within the rounds). {len(found) - len(asked)} targets do not say.")
+
+
 def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
@@ -74,7 +96,7 @@ def markdown(report):
              f"{report['machine']['cpus']} CPUs ({report['machine']['cpu']}), Linux {report['machine']['kernel']}; "
              f"{report['rounds']} interleaved rounds of {report['seconds']} s; server on CPU {report['serverCpus']}, "
              f"load on CPU {report['loadCpus']}. Median [min–max]; ratios are taken round by round.", "",
-             f"Repeat with: `{report['command']}`", "",
+             state(report), "", f"Repeat with: `{report['command']}`", "",
              "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for scenario in report["scenarios"]:
         for i, target in enumerate(scenario["targets"]):
@@ -92,22 +114,32 @@ def markdown(report):
 
 
 def crank_result(scenario, target, settings):
-    """One target of a scenario in the shape that the crank controller writes with --json."""
-    s = target["summary"]
+    """One target of a scenario in the shape that the crank controller writes with --json: what crank's agent measures
+    under `application`, what the load job publishes under `load`, each with crank's meaning."""
+    s, rounds = target["summary"], target["rounds"]
     latency = s["latencyMs"]
+    raw = max(a["serverCpuPercent"] for a in rounds)
     application = [
-        ("benchmarks/cpu", "Max CPU usage (%)", "n0", 100 * s["serverBusy"]),
-        ("benchmarks/cpu-us-per-request", "Server CPU per request (us)", "n2", s["cpuUsPerRequest"]["median"]),
-        ("benchmarks/working-set", "Max working set (MB)", "n0", s["peakMiB"]["max"]),
-        ("transport/served", "Transport that served", "", target["rounds"][0]["served"] or target["name"]),
+        ("benchmarks/cpu", "Max Process CPU Usage (%)", "n0", raw / len(os.sched_getaffinity(0))),
+        ("benchmarks/cpu/raw", "Max Cores usage (%)", "n0", raw),
+        ("benchmarks/working-set", "Max Working Set (MB)", "n0", s["peakMiB"]["max"]),
     ]
-    load = [
-        ("http/requests", "Requests", "n0", sum(a["requests"] for a in target["rounds"])),
-        ("http/requests/badresponses", "Bad responses", "n0", sum(a["badResponses"] for a in target["rounds"])),
-        ("http/rps/mean", "Requests/sec", "n0", s["rps"]["median"]),
-        ("load/cpu", "Generator CPU (%)", "n0", 100 * s["generatorBusy"]),
-    ]
-    load += [(f"http/latency/{key}", f"Latency {key} (ms)", "n3", value["median"]) for key, value in latency.items()]
+    published = {
+        "http/requests": sum(a["requests"] for a in rounds),
+        "http/requests/badresponses": sum(a["badResponses"] for a in rounds),
+        "http/requests/errors": sum(a["errors"] for a in rounds),
+        "http/rps/mean": s["rps"]["median"],
+        **{f"http/latency/{key}": value["median"] for key, value in latency.items() if value},
+        "http/throughput": _middle(a["throughputMBs"] for a in rounds),
+        "http/firstrequest": _middle(a["firstRequestMs"] for a in rounds),
+        "load/cpu": _middle(a["generatorCpuPercent"] for a in rounds),
+        "transport/served": rounds[0]["served"] or target["name"],
+        "transport/process": rounds[0]["process"],
+        "benchmarks/cpu-us-per-request": s["cpuUsPerRequest"]["median"],
+        **{f"transport/{name}": rounds[-1]["counters"][name] if name in load_job.LEVELS
+           else sum(a["counters"][name] for a in rounds) for name in rounds[0]["counters"]},
+    }
+    load = [(name, *load_job.shown(name), value) for name, value in published.items() if value is not None]
     return {"returnCode": 0, "jobResults": {
         "jobs": {"application": _crank_job(application, {}), "load": _crank_job(load, settings)},
         "properties": {"scenario": scenario["name"], "target": target["name"]}}, "benchmarks": []}
@@ -136,6 +168,11 @@ def _crank_job(rows, variables):
 
 def _range(value, form):
     return "" if value is None else f"{value['median']:{form}} [{value['min']:{form}}–{value['max']:{form}}]"
+
+
+def _middle(values):
+    found = [value for value in values if value is not None]
+    return statistics.median(found) if found else None
 
 
 def _median(value, form):

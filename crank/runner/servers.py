@@ -1,4 +1,5 @@
-# A server under test: started in a folder as crank's agent lays it out, watched through /proc, ended by its id.
+# Servers under test: started pinned and on ports that nobody serves, watched through /proc, ended by their ids.
+import contextlib
 import json
 import os
 import shlex
@@ -15,6 +16,9 @@ START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 8
 # Connections on which the serving process is asked for: a second server that shares the port answers about half.
 IDENTITY_PROBES = 8
+# A generator that uses this much of its CPUs while the server leaves that much of its own idle was the bottleneck.
+GENERATOR_BUSY = 0.95
+SERVER_BUSY = 0.90
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -32,8 +36,7 @@ def listeners(port):
     count = 0
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
-            with open(table, encoding="ascii") as file:
-                rows = [line.split() for line in file.readlines()[1:]]
+            rows = [line.split() for line in _read(table).splitlines()[1:]]
         except FileNotFoundError:
             continue
         count += sum(1 for row in rows if row[3] == "0A" and int(row[1].rsplit(":", 1)[1], 16) == port)
@@ -60,17 +63,41 @@ def lay_out(sources):
     return folder
 
 
+def pinned(cpus, command):
+    """A command on these CPUs only ('0-3,8'); None: on every CPU."""
+    return command if cpus is None else ["taskset", "-c", str(cpus), *command]
+
+
+def rotated(items, number):
+    """The order of a round: another one goes first each time, so what a visit leaves behind hits all alike."""
+    shift = number % len(items)
+    return [*items[shift:], *items[:shift]]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def generator_bound(generator_busy, server_busy):
+    """Shares of their CPUs, 0 to 1."""
+    return generator_busy >= GENERATOR_BUSY and server_busy < SERVER_BUSY
+
+
 class Server:
     """A started target."""
 
-    def __init__(self, name, command, folder, ports, ready_text, status_url):
+    def __init__(self, name, command, ports, folder=None, ready_text="", status_url=None, threads_end=True):
+        check_free(ports)
         self.name = name
+        self.port = ports[0]
         self.status_url = status_url
         self._folder = folder
         self._ready_text = ready_text
-        self._ports = ports
-        self._log = tempfile.NamedTemporaryFile("w+", prefix=f"run-local-{name}-", suffix=".log", delete=False)
-        # A session of its own: Ctrl+C in the terminal is for run-local, which ends its servers itself.
+        self._threads_end = threads_end
+        self._log = tempfile.NamedTemporaryFile("w+", prefix=f"megapipe-{name}-", suffix=".log", delete=False)
+        # A session of its own: Ctrl+C in the terminal is for the runner, which ends its servers itself.
         self._process = subprocess.Popen(
             command, cwd=folder, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True)
         self.pid = self._process.pid
@@ -84,6 +111,9 @@ class Server:
                 raise FatalRunError(
                     f"{self.name} did not start within {START_TIMEOUT_S} s; its output:\n{self.log_tail()}")
             time.sleep(0.05)
+
+    def check_identity(self):
+        """Refuses a transport that was not asked for, and another server on the port."""
         if self.status_url is None:
             return
         # A listener may belong to another process that came between: ask on several connections who answers.
@@ -108,26 +138,44 @@ class Server:
                 f"{self.name}: {self.status_url} does not say which transport serves: {error}") from error
 
     def cpu_seconds(self):
-        """User and system time of the whole process, ended threads included."""
+        """User and system time of the whole process, ended threads included. Of a server whose threads stay, the
+        scheduler's own account, in ns; the other one counts ticks of 10 ms."""
         try:
-            with open(f"/proc/{self.pid}/stat", encoding="utf-8") as file:
-                fields = file.read().rsplit(")", 1)[1].split()
-        except FileNotFoundError as error:
+            if not self._threads_end:
+                return sum(int(_read(f"/proc/{self.pid}/task/{thread}/schedstat").split()[0])
+                           for thread in self._threads()) / 1e9
+            fields = _read(f"/proc/{self.pid}/stat").rsplit(")", 1)[1].split()
+        except OSError as error:
             raise RunError(f"{self.name} ended; its output:\n{self.log_tail()}") from error
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
     def resident_bytes(self):
         try:
-            with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
-                return int(file.read().split()[1]) * PAGE_BYTES
-        except (FileNotFoundError, IndexError):
+            return int(_read(f"/proc/{self.pid}/statm").split()[1]) * PAGE_BYTES
+        except (OSError, IndexError):
             return 0
 
+    @contextlib.contextmanager
+    def on_every_cpu(self):
+        """Meanwhile its threads may use every CPU; afterwards each has its own again, new ones the main thread's."""
+        own = {thread: os.sched_getaffinity(thread) for thread in self._threads()}
+        for thread in own:
+            self._allow(thread, os.sched_getaffinity(0))
+        try:
+            yield
+        finally:
+            for thread in self._threads():
+                self._allow(thread, own.get(thread, own.get(self.pid)))
+
+    def compiled_methods(self):
+        """Methods that its runtime has compiled so far; None where it does not say."""
+        return self.status().get("compiledMethods") if self.status_url else None
+
     def log_tail(self):
-        with open(self._log.name, encoding="utf-8", errors="replace") as file:
-            return file.read()[-2000:]
+        return _read(self._log.name)[-2000:]
 
     def stop(self):
+        """Ends it, by force where it does not end; gives all that it wrote."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_TIMEOUT_S)
@@ -135,18 +183,40 @@ class Server:
             self._process.kill()
             self._process.wait()
         self._log.close()
+        said = _read(self._log.name)
         os.unlink(self._log.name)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return said
+
+    def _threads(self):
+        with contextlib.suppress(FileNotFoundError):
+            return [int(name) for name in os.listdir(f"/proc/{self.pid}/task")]
+        return []
+
+    @staticmethod
+    def _allow(thread, cpus):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(thread, cpus)
 
     def _is_ready(self):
         if self._ready_text:
-            with open(self._log.name, encoding="utf-8", errors="replace") as file:
-                return self._ready_text in file.read()
+            return self._ready_text in _read(self._log.name)
         with socket.socket() as probe:
             probe.settimeout(0.3)
-            return probe.connect_ex(("127.0.0.1", self._ports[0])) == 0
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def command_of(job):
     """A job's executable as the agent starts it: relative to the folder of its sources."""
     return [job.executable, *shlex.split(job.arguments)]
+
+
+def stop_all(started):
+    for server in started:
+        server.stop()
+
+
+def _read(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()

@@ -1,4 +1,5 @@
 # Measures one scenario: all targets run at once, and the load visits them in turn, so that noise hits all alike.
+import contextlib
 import json
 import os
 import shlex
@@ -15,9 +16,8 @@ from .servers import FatalRunError, RunError
 # Ports of a target: HTTP(S) and cleartext HTTP/2.
 PORTS_PER_TARGET = 2
 SAMPLE_S = 0.05
-# A generator that uses this much of its CPUs while the server leaves that much of its own idle was the bottleneck.
-GENERATOR_BUSY = 0.95
-SERVER_BUSY = 0.90
+# No more than these compiled within the rounds, and what was measured is the settled code.
+FEW_METHODS = 50
 # More than this on the server's CPUs by other processes, and the machine was not ours.
 FOREIGN_BUSY = 0.10
 # The load jobs run in this interpreter too: wrappers around Python (pyenv) cost a tenth of a second at each visit.
@@ -70,36 +70,64 @@ class Scenario:
                 started.append(self._start(*run))
             for server in started:
                 server.wait_until_ready()
-            results = [{"name": server.name, "rounds": [], "restBytes": server.resident_bytes()} for server in started]
+                server.check_identity()
+            visits = list(zip(self._runs, started, [
+                {"name": server.name, "rounds": [], "restBytes": server.resident_bytes()} for server in started]))
             for _ in range(self._options.warmup_visits):
-                for run, server in zip(self._runs, started):
+                for run, server, _ in visits:
                     self._visit(run, server, folder)
                     self._progress.step(server.name, "warm-up")
+            self._settle(visits, folder)
             for number in range(self._options.rounds):
-                # Another one goes first in each round: what a visit leaves behind hits all of them.
-                shift = number % len(started)
-                for i in [*range(shift, len(started)), *range(shift)]:
-                    results[i]["rounds"].append(self._visit(self._runs[i], started[i], folder))
-                    self._progress.step(started[i].name, f"round {number + 1}")
-            return results
+                for run, server, result in servers.rotated(visits, number):
+                    result["rounds"].append(self._visit(run, server, folder))
+                    self._progress.step(server.name, f"round {number + 1}")
+            for _, server, result in visits:
+                result["steady"] = self._steady(server, result["steady"])
+            return [result for _, _, result in visits]
         finally:
-            for server in started:
-                server.stop()
+            servers.stop_all(started)
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def _settle(self, visits, folder):
+        """Further visits in turn, until each runtime has compiled no method for so many seconds of load, or the limit is
+        reached: hot methods are compiled again with what was learned of them, for many seconds after the start. The
+        compiler starves on a CPU that the load fills, so meanwhile the servers may use every CPU."""
+        with contextlib.ExitStack() as meanwhile:
+            for _, server, result in visits:
+                meanwhile.enter_context(server.on_every_cpu())
+                result["steady"] = {
+                    "secondsOfSettling": 0, "secondsOfQuiet": 0, "compiledBefore": server.compiled_methods()}
+            while waiting := [visit for visit in visits if self._is_to_settle(visit[2]["steady"])]:
+                for run, server, result in waiting:
+                    self._visit(run, server, folder)
+                    self._progress.step(server.name, "settling", extra=True)
+                    steady, now = result["steady"], server.compiled_methods()
+                    quiet = steady["secondsOfQuiet"] + self._options.seconds
+                    steady["secondsOfQuiet"] = quiet if now == steady["compiledBefore"] else 0
+                    steady["secondsOfSettling"] += self._options.seconds
+                    steady["compiledBefore"] = now
+
+    def _is_to_settle(self, steady):
+        return (steady["compiledBefore"] is not None and steady["secondsOfQuiet"] < self._options.settle
+                and steady["secondsOfSettling"] < self._options.settle_limit)
+
+    def _steady(self, server, steady):
+        """What became of it: whether little was compiled while it was measured."""
+        before = steady["compiledBefore"]
+        meanwhile = None if before is None else server.compiled_methods() - before
+        return {**steady, "compiledMeanwhile": meanwhile,
+                "settled": None if before is None else meanwhile <= FEW_METHODS}
+
     def _start(self, target, application, load, ports):
-        servers.check_free(ports)
         if target.command:
-            command = ["taskset", "-c", str(self._options.server_cpus),
-                       *shlex.split(target.command.replace("{port}", str(ports[0])))]
-            server = servers.Server(target.name, command, None, ports[:1], "", None)
-        else:
-            url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
-            folder = servers.lay_out(application.sources)
-            server = servers.Server(
-                target.name, servers.command_of(application), folder, ports, application.ready_text, url)
-        return server
+            command = servers.pinned(
+                self._options.server_cpus, shlex.split(target.command.replace("{port}", str(ports[0]))))
+            return servers.Server(target.name, command, ports[:1])
+        url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
+        return servers.Server(target.name, servers.command_of(application), ports, servers.lay_out(application.sources),
+                              application.ready_text, url)
 
     def _visit(self, run, server, folder):
         target, _, load, _ = run
@@ -118,8 +146,8 @@ class Scenario:
             words = done.stderr.strip() or done.stdout.strip()
             raise (FatalRunError if "serves" in words or "shares" in words else RunError)(f"{server.name}: {words}")
         values = statistics_block(done.stdout)
-        if server.status_url and values["transport/process"] != str(server.pid):
-            raise FatalRunError(f"process {values['transport/process']} answered on {server.name}'s port: end it first")
+        if server.status_url and values["transport/process"] != f"pid {server.pid}":
+            raise FatalRunError(f"{values['transport/process']} answered on {server.name}'s port: end it first")
         requests = values["http/requests"]
         seconds = requests / values["http/rps/mean"]
         server_busy = used / seconds / len(cpus)
@@ -132,9 +160,11 @@ class Scenario:
             "badResponses": values["http/requests/badresponses"], "errors": values["http/requests/errors"],
             "throughputMBs": values.get("http/throughput"), "firstRequestMs": values.get("http/firstrequest"),
             "peakBytes": peak.bytes, "serverBusy": server_busy, "generatorBusy": generator_busy,
+            # As crank counts: of one CPU.
+            "serverCpuPercent": 100 * used / seconds, "generatorCpuPercent": values["load/cpu"],
             "foreignBusy": max(0.0, foreign / elapsed / len(cpus)),
-            "generatorBound": generator_busy >= GENERATOR_BUSY and server_busy < SERVER_BUSY,
-            "served": values.get("transport/served"),
+            "generatorBound": servers.generator_bound(generator_busy, server_busy),
+            "served": values.get("transport/served"), "process": values.get("transport/process"),
             "counters": {key.split("/", 1)[1]: value for key, value in values.items()
                          if key.startswith("transport/") and key not in ("transport/served", "transport/process")},
         }

@@ -1,1 +1,0 @@
-# What run-local is made of: configuration as crank resolves it, servers, rounds, results, plots.

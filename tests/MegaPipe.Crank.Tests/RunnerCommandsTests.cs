@@ -1,0 +1,51 @@
+// The commands beside run-local that share its runner: each starts its servers, measures, ends them and reports.
+using System.Text.Json;
+
+namespace MegaPipe.Crank.Tests;
+
+public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<AgentFolder>
+{
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(2);
+
+    [LoadJobTheory("cc", "make")]
+    [InlineData("epoll-reuseport")]
+    public async Task Ablation_Quick_WritesRowsOfEveryVariantAndPlainTables(string variant)
+    {
+        await folder.EnsureGeneratorsAsync();
+        string results = Path.Combine(folder.Path, "ablation");
+        int port = AgentFolder.GetFreePorts(2);
+        using RunProcess process = RunProcess.Start(
+            Path.Combine(Repository.Crank, "ablation"),
+            $"--quick --variants epoll-shared,{variant} --base-port {port} --output {results}", folder.Path);
+        Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
+        using JsonDocument report = JsonDocument.Parse(
+            await File.ReadAllTextAsync(Path.Combine(results, "ablation.json")));
+        JsonElement[] rows = [.. report.RootElement.GetProperty("rows").EnumerateArray()];
+        HashSet<(int, string)> measured = [.. rows.Select(row => (
+            row.GetProperty("transactions_per_connection").GetInt32(), row.GetProperty("variant").GetString()!))];
+        Assert.Equal(6, rows.Length);
+        foreach (int count in new[] { 1, 8, 128 })
+        {
+            Assert.Contains((count, "epoll-shared"), measured);
+            Assert.Contains((count, variant), measured);
+        }
+
+        Assert.All(rows, row => Assert.True(row.GetProperty("server_cpu_us_per_request").GetDouble() > 0));
+        Assert.Contains($"| {variant} |", process.Output, StringComparison.Ordinal);
+        Assert.Contains("Gain in transactions per CPU time over", process.Output, StringComparison.Ordinal);
+    }
+
+    [LoadJobTheory]
+    [InlineData("short")]
+    [InlineData("none")]
+    public async Task BlockedWait_FewHandlers_SaysHowLongOthersWaited(string before)
+    {
+        using RunProcess process = RunProcess.Start(
+            Path.Combine(Repository.Crank, "blocked-wait"),
+            $"--transport sockets --blocked 2 --path /block/100 --rounds 1 --before {before} "
+            + $"--artifacts {folder.Artifacts}",
+            folder.Path);
+        Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
+        Assert.Matches($"sockets +before {before} +longest wait +[0-9.]+ ms on open", process.Output);
+    }
+}
