@@ -7,7 +7,8 @@ using System.Net;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Native;
 
 namespace MegaPipe.Layers;

@@ -1,8 +1,10 @@
 // The channels of one host: made at the first bind, shared by all endpoints, stopped with the last listener.
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Native;
 using Microsoft.Extensions.Logging;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Channels;
 
 internal sealed class ChannelSet
 {

@@ -2,7 +2,7 @@
 // without entering the ring; the carrier hands them to the kernel at its next turn.
 using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Channels;
 
 internal sealed partial class TransportChannel
 {

@@ -4,9 +4,11 @@
 // that epoch is in application code. Only then can the watcher take the channel, by a compare-and-swap from exactly
 // that word; the carrier, back from the application, makes the same exchange the other way. One of them wins.
 using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Channels;
 
 internal sealed partial class TransportChannel
 {

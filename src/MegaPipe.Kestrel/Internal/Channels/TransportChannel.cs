@@ -6,9 +6,13 @@
 // stuck.
 using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Channels;
 
 internal sealed partial class TransportChannel
 {

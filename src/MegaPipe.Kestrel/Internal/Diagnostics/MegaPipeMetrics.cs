@@ -2,9 +2,11 @@
 // only while somebody listens, so it costs next to nothing when nobody does.
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Diagnostics;
 
 internal static class MegaPipeMetrics
 {

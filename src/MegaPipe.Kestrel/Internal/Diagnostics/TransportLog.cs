@@ -1,8 +1,9 @@
 // Log messages. Those of a connection keep the stock transport's ids and arguments under this transport's category.
 using System.Net;
+using MegaPipe.Kestrel.Internal.Connections;
 using Microsoft.Extensions.Logging;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Diagnostics;
 
 internal static partial class TransportLog
 {

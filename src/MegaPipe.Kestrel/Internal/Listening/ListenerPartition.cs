@@ -2,9 +2,12 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Listening;
 
 /// <summary>What an endpoint's accepted sockets are.</summary>
 /// <param name="Lightweight">Without an entry in the process's fd table.</param>

@@ -1,7 +1,9 @@
 // A channel that nobody carries: the test's thread is its carrier, one step at a time, so every outcome is determined.
 using System.Net;
 using System.Net.Sockets;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Kestrel.Tests.Support;
 using MegaPipe.Native;
 
