@@ -2,6 +2,7 @@
 // what it had submitted and still is in the kernel the channels survive (native/include/megapipe.h).
 using System.Diagnostics;
 using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
@@ -76,6 +77,11 @@ internal sealed class CarrierPool
     private const long RetryAfterMs = 100;
 
     public static CarrierPool Instance { get; } = new();
+
+    /// <summary>What the process's carriers and their watcher count, for the meter. Any thread.</summary>
+    public static CarrierCounts Count() => new(
+        Instance.LiveCount, Instance.SpareCount, Interlocked.Read(ref CarrierWatcher.Instance.HandOverCount),
+        CarrierWatcher.Instance.PoolGrowCount);
 
     /// <summary>How long a spare beyond the reserve waits for a channel: as long as the thread pool's.</summary>
     public TimeSpan IdleTime { get; set; } = TimeSpan.FromSeconds(20);

@@ -217,7 +217,7 @@ internal sealed partial class TransportChannel
                 continuation.Cost.Add(took, Scheduling.BudgetTicks);
                 if (MegaPipeMetrics.CarrierTimeObserved)
                 {
-                    MegaPipeMetrics.RecordCarrierTime(this, end - start);
+                    MegaPipeMetrics.RecordCarrierTime(Index, end - start);
                 }
 
                 if (Interlocked.CompareExchange(ref _turn, epoch << 1, turn) != turn)

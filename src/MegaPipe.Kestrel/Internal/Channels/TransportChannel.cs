@@ -46,6 +46,7 @@ internal sealed partial class TransportChannel
     private volatile bool _stopping;
     private volatile bool _ended;
     private int _connectionCount;
+    private long _requestsRecorded; // the ring's counter at the last recorded batch
 
     public TransportChannel(
         int index, Channel native, ChannelScheduling scheduling, MegaPipeTransportOptions options, int cpu)
@@ -86,9 +87,6 @@ internal sealed partial class TransportChannel
     public long OffloadedCount;
 
     public long InlineCount;
-
-    /// <summary>The ring's request counter at the last recorded batch.</summary>
-    public long RequestsRecorded;
 
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount => Volatile.Read(ref _connectionCount);
@@ -206,7 +204,7 @@ internal sealed partial class TransportChannel
 
             if (count > 0 && MegaPipeMetrics.BatchesObserved)
             {
-                MegaPipeMetrics.RecordBatch(this, count);
+                RecordBatch(count);
             }
 
             for (int i = 0; i < count; i++)
@@ -214,6 +212,14 @@ internal sealed partial class TransportChannel
                 TryApply(in _events[i]);
             }
         }
+    }
+
+    private void RecordBatch(int events)
+    {
+        ChannelCounters ring = default;
+        _native.ReadCounters(ref ring);
+        MegaPipeMetrics.RecordBatch(Index, events, (int)((long)ring.Requests - _requestsRecorded));
+        _requestsRecorded = (long)ring.Requests;
     }
 
     /// <summary>

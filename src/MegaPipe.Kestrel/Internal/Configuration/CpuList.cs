@@ -52,6 +52,10 @@ internal static class CpuList
         return string.Join(',', parts);
     }
 
+    /// <summary>The number of channels that the options come to.</summary>
+    public static int ChannelsOf(MegaPipeTransportOptions options) =>
+        options.Channels ?? (options.CpuSet is { } cpus ? Parse(cpus).Length : Environment.ProcessorCount);
+
     private static bool TryNumber(string text, out int number) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number) && number <= MaxCpu;
 }

@@ -1,6 +1,5 @@
 // Resolved options and kernel features as text, for the log and for MegaPipeStatus.
 using System.Globalization;
-using MegaPipe.Kestrel.Internal.Channels;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Internal.Configuration;
@@ -10,7 +9,7 @@ internal static class OptionsReport
     public static IReadOnlyDictionary<string, string> Describe(MegaPipeTransportOptions options) =>
         new Dictionary<string, string>
         {
-            [nameof(options.Channels)] = Text(ChannelSet.CountOf(options)),
+            [nameof(options.Channels)] = Text(CpuList.ChannelsOf(options)),
             [nameof(options.CpuSet)] = options.CpuSet ?? "not pinned",
             [nameof(options.Scheduling)] = options.Scheduling.ToString(),
             [nameof(options.InlineBudget)] = Text(options.InlineBudget),

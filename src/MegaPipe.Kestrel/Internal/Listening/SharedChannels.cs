@@ -1,5 +1,6 @@
 // A host's channels with what belongs to them: the pool of their connections' memory and their place in the meter.
 using System.Buffers;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Pipes;
@@ -14,9 +15,13 @@ internal sealed class SharedChannels
     {
         Set = set;
         Pool = pool;
+        Report = ChannelReport.For(set);
     }
 
     public ChannelSet Set { get; }
+
+    /// <summary>Reads the channels' counters.</summary>
+    public Func<IReadOnlyList<MegaPipeChannelStatus>> Report { get; }
 
     public MemoryPool<byte> Pool { get; }
 
@@ -26,14 +31,15 @@ internal sealed class SharedChannels
         MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools)
     {
         SharedChannels channels = new(ChannelSet.Start(options, logger), new TransportMemoryPools(pools).Create());
-        MegaPipeMetrics.Add(channels.Set);
+        MegaPipeMetrics.Carriers = CarrierPool.Count;
+        MegaPipeMetrics.Add(channels.Report);
         return channels;
     }
 
     /// <summary>They end, and the pool with them, as soon as their connections have.</summary>
     public void Stop()
     {
-        MegaPipeMetrics.Remove(Set);
+        MegaPipeMetrics.Remove(Report);
         _ = StopAsync();
     }
 
