@@ -1,6 +1,7 @@
 // The queue between carriers and the accept loop, alone: tokens that come late, its end, and what it keeps.
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Listening;

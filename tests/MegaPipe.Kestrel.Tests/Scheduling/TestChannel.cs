@@ -144,7 +144,7 @@ internal sealed class TestChannel : IDisposable
             long epoch = Volatile.Read(ref _epoch);
             Channel.Board(epoch);
             bool finished = Channel.Carry(epoch);
-            TransportChannel.Leave();
+            Carried.Leave();
             if (finished)
             {
                 Channel.Close();

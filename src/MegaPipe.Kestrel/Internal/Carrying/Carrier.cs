@@ -1,7 +1,6 @@
 // Carriers: the threads that run channels, pooled for the whole process. A spare ends after a time without a channel;
 // what it had submitted and still is in the kernel the channels survive (native/include/megapipe.h).
 using System.Diagnostics;
-using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
@@ -10,14 +9,14 @@ namespace MegaPipe.Kestrel.Internal.Carrying;
 internal sealed class Carrier(CarrierPool pool)
 {
     private readonly SemaphoreSlim _assigned = new(0);
-    private TransportChannel? _channel;
+    private Carried? _channel;
     private long _epoch;
 
     /// <summary>false: no thread is to be had.</summary>
     internal bool TryStart(int number) => CarrierThread.TryStart(Live, $"MegaPipe carrier {number}");
 
     /// <summary>Has this spare carry <paramref name="channel"/> from <paramref name="epoch"/> on.</summary>
-    internal void Assign(TransportChannel channel, long epoch)
+    internal void Assign(Carried channel, long epoch)
     {
         Debug.Assert(_channel is null);
         _channel = channel;
@@ -39,10 +38,10 @@ internal sealed class Carrier(CarrierPool pool)
                 continue;
             }
 
-            TransportChannel channel = _channel!;
+            Carried channel = _channel!;
             channel.Board(_epoch);
             bool finished = channel.Carry(_epoch);
-            TransportChannel.Leave();
+            Carried.Leave();
             _channel = null;
             if (finished)
             {
@@ -60,8 +59,8 @@ internal sealed class CarrierPool
 {
     private readonly Lock _sync = new();
     private readonly List<Carrier> _spares = []; // the one that carried last is the last
-    private readonly Dictionary<TransportChannel, TaskCompletionSource> _ends = [];
-    private TransportChannel[] _carried = [];
+    private readonly Dictionary<Carried, TaskCompletionSource> _ends = [];
+    private Carried[] _carried = [];
     private int _count;
     private int _spareCount;
     private int _lastNumber;
@@ -132,7 +131,7 @@ internal sealed class CarrierPool
     public bool HasIdleCore()
     {
         int busy = 0;
-        foreach (TransportChannel channel in Volatile.Read(ref _carried))
+        foreach (Carried channel in Volatile.Read(ref _carried))
         {
             busy += channel.IsWaiting ? 0 : 1;
         }
@@ -162,7 +161,7 @@ internal sealed class CarrierPool
     }
 
     /// <summary>Starts carrying a new channel. The task ends when the channel was stopped and closed.</summary>
-    public Task Start(TransportChannel channel, Carrier carrier)
+    public Task Start(Carried channel, Carrier carrier)
     {
         TaskCompletionSource end = new(TaskCreationOptions.RunContinuationsAsynchronously);
         lock (_sync)
@@ -207,7 +206,7 @@ internal sealed class CarrierPool
     /// Gives <paramref name="channel"/> to another carrier if that of <paramref name="epoch"/> still is in application
     /// code. false when it is not, or no carrier is to be had; one comes back when its handler does.
     /// </summary>
-    internal bool TryHandOver(TransportChannel channel, long epoch)
+    internal bool TryHandOver(Carried channel, long epoch)
     {
         // A carrier first, then the channel: a channel is never without one.
         if (TryTakeSpare(channel.Scheduling.MaxCarriers) is not { } carrier)
@@ -267,7 +266,7 @@ internal sealed class CarrierPool
     }
 
     /// <summary>From a carrier that carries no more; its channel, if that was stopped and closed.</summary>
-    internal bool TakeBack(Carrier carrier, TransportChannel? finished)
+    internal bool TakeBack(Carrier carrier, Carried? finished)
     {
         TaskCompletionSource? end = null;
         lock (_sync)

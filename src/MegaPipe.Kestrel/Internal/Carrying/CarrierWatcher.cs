@@ -2,7 +2,6 @@
 // thread pool that is stuck, and makes it grow.
 using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
-using MegaPipe.Kestrel.Internal.Channels;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
@@ -44,7 +43,7 @@ internal sealed class CarrierWatcher
         }
     }
 
-    public void Add(TransportChannel channel, CarrierWarnings warnings)
+    public void Add(Carried channel, CarrierWarnings warnings)
     {
         lock (_sync)
         {
@@ -52,7 +51,7 @@ internal sealed class CarrierWatcher
         }
     }
 
-    public void Remove(TransportChannel channel)
+    public void Remove(Carried channel)
     {
         lock (_sync)
         {
@@ -153,13 +152,13 @@ internal sealed class CarrierWatcher
     }
 
     /// <summary>What the watcher remembers of a channel between two looks.</summary>
-    private sealed class Watched(TransportChannel channel, CarrierWarnings warnings)
+    private sealed class Watched(Carried channel, CarrierWarnings warnings)
     {
         private long _runs = -1;
         private long _since;
         private bool _waited;
 
-        public TransportChannel Channel { get; } = channel;
+        public Carried Channel { get; } = channel;
 
         public bool Busy => Channel.EpochInApplication >= 0 || Channel.HasRequests;
 

@@ -14,7 +14,7 @@ using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Channels;
 
-internal sealed partial class TransportChannel
+internal sealed partial class TransportChannel : Carried
 {
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
     private const int EventCapacity = 256;
@@ -24,15 +24,9 @@ internal sealed partial class TransportChannel
 
     private readonly Channel _native;
     private readonly ChannelEvent[] _events = Channel.AllocateEvents(EventCapacity);
-    private readonly int _batchThreshold;
     private MegaPipeConnection?[] _connections = new MegaPipeConnection?[256];
     private readonly Dictionary<long, ListenerPartition> _partitions = [];
     private ChannelRequestQueue _requests;
-
-    // The continuations of this turn, from _readyNext to _readyEnd.
-    private Continuation?[] _ready = new Continuation?[EventCapacity];
-    private int _readyNext;
-    private int _readyEnd;
 
     // Connections that do not receive any more, which the application has not been told yet.
     private readonly List<MegaPipeConnection> _untold = [];
@@ -44,20 +38,16 @@ internal sealed partial class TransportChannel
     private readonly Stack<IoVectorArray> _vectors = new();
     private readonly Waker _waker;
     private volatile bool _stopping;
-    private volatile bool _ended;
     private int _connectionCount;
     private long _requestsRecorded; // the ring's counter at the last recorded batch
 
     public TransportChannel(
         int index, Channel native, ChannelScheduling scheduling, MegaPipeTransportOptions options, int cpu)
+        : base(index, scheduling, options.BatchThreshold, cpu)
     {
-        Index = index;
-        Cpu = cpu;
         SteeredCpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1;
         _native = native;
         _waker = new Waker(native);
-        Scheduling = scheduling;
-        _batchThreshold = options.BatchThreshold;
         _leaseSegments = new ReceiveSegment[native.BufferCount];
         for (int i = 0; i < _leaseSegments.Length; i++)
         {
@@ -65,15 +55,8 @@ internal sealed partial class TransportChannel
         }
     }
 
-    public int Index { get; }
-
-    /// <summary>The CPU its carriers are bound to, or -1.</summary>
-    public int Cpu { get; }
-
     /// <summary>The CPU whose connections its partitions prefer, or -1.</summary>
     public int SteeredCpu { get; }
-
-    public ChannelScheduling Scheduling { get; }
 
     /// <summary>The ring. For the carrier, in its turn.</summary>
     public Channel Native => _native;
@@ -83,10 +66,6 @@ internal sealed partial class TransportChannel
     public long ResetCount;
 
     public long PauseCount;
-
-    public long OffloadedCount;
-
-    public long InlineCount;
 
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount => Volatile.Read(ref _connectionCount);
@@ -103,7 +82,7 @@ internal sealed partial class TransportChannel
     public void Request(IChannelRequest request)
     {
         bool first = _requests.Push(request);
-        if (_ended)
+        if (HasEnded)
         {
             PerformAfterEnd();
             return;
@@ -128,13 +107,9 @@ internal sealed partial class TransportChannel
         }
     }
 
-    /// <summary>Whether something waits to be performed. Any thread.</summary>
-    public bool HasRequests => !_requests.IsEmpty;
+    public override bool HasRequests => !_requests.IsEmpty;
 
-    /// <summary>The ring is gone, or about to go. Any thread.</summary>
-    public bool HasEnded => _ended;
-
-    public void Wake() => _native.Wake();
+    public override void Wake() => _native.Wake();
 
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));
@@ -148,22 +123,6 @@ internal sealed partial class TransportChannel
         _native.Wake();
     }
 
-    /// <summary>Whether this thread carries a channel, and so runs a continuation now.</summary>
-    public static bool IsOnCarrier => t_carried is not null;
-
-    /// <summary>
-    /// For a continuation that blocks until another channel has done something: two carriers may wait for each other
-    /// so, and where nobody takes their channels over, each goes on doing what is asked of its own.
-    /// </summary>
-    public static void PerformOwnRequests()
-    {
-        if (t_carried is { } own && own.TryEnterRing())
-        {
-            own.PerformRequests();
-            own.LeaveRing();
-        }
-    }
-
     /// <summary>Ends the carrier's loop as soon as the last connection and listener are gone.</summary>
     public void Stop()
     {
@@ -174,7 +133,7 @@ internal sealed partial class TransportChannel
     /// <summary>
     /// Carries the channel until it is stopped (true) or was taken away (false: <paramref name="epoch"/> is over).
     /// </summary>
-    internal bool Carry(long epoch)
+    internal override bool Carry(long epoch)
     {
         while (true)
         {
@@ -187,15 +146,15 @@ internal sealed partial class TransportChannel
             PerformRequests();
 
             // Performing may make continuations ready, end connections, or ask for more.
-            bool wait = _readyNext == _readyEnd && _untold.Count == 0 && _requests.IsEmpty;
+            bool wait = NothingReady && _untold.Count == 0 && _requests.IsEmpty;
             if (wait && _stopping && _connectionCount == 0 && _partitions.Count == 0)
             {
                 return true;
             }
 
-            Volatile.Write(ref _waiting, wait);
+            IsWaiting = wait;
             int count = _native.Dispatch(_events, wait ? -1 : 0);
-            Volatile.Write(ref _waiting, false);
+            IsWaiting = false;
             if (count < 0)
             {
                 // The ring itself is broken: nothing that this channel holds can make progress any more.
@@ -226,9 +185,9 @@ internal sealed partial class TransportChannel
     /// Destroys the ring. Called by the carrier to which Carry returned true. From now on the thread that asks performs
     /// what it asks for: no carrier comes, and as every connection is gone, only waiting callers are completed.
     /// </summary>
-    internal void Close()
+    internal override void Close()
     {
-        _ended = true;
+        MarkEnded();
         _native.Dispose();
         PerformAfterEnd();
         foreach (IoVectorArray vectors in _vectors)
@@ -327,7 +286,9 @@ internal sealed partial class TransportChannel
         _untold.Clear();
     }
 
-    private void PerformRequests()
+    protected override void Flush() => _native.Flush();
+
+    protected override void PerformRequests()
     {
         ReturnLeases();
         IChannelRequest? request = _requests.TakeAll();

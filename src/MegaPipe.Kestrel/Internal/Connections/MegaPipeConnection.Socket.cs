@@ -1,6 +1,6 @@
 // The connection's socket, for those who ask for one: a second descriptor of the same connection.
 using System.Net.Sockets;
-using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Native;
@@ -43,9 +43,9 @@ internal sealed partial class MegaPipeConnection
         TaskCompletionSource<Socket> mine = new(TaskCreationOptions.RunContinuationsAsynchronously);
         TaskCompletionSource<Socket> install = Interlocked.CompareExchange(ref _install, mine, null) ?? mine;
         Channel.PostAtOnce(_ => PerformInstall());
-        while (TransportChannel.IsOnCarrier && Task.WaitAny([install.Task], s_lookAfterOwn) < 0)
+        while (Carried.IsOnCarrier && Task.WaitAny([install.Task], s_lookAfterOwn) < 0)
         {
-            TransportChannel.PerformOwnRequests();
+            Carried.PerformOwnRequests();
         }
 
         return install.Task.GetAwaiter().GetResult();

@@ -1,30 +1,36 @@
-// Who carries the channel, and where continuations run.
-//
-// `_turn` is the one word that decides: an epoch, which grows by one with each hand-over, and whether the carrier of
-// that epoch is in application code. Only then can the watcher take the channel, by a compare-and-swap from exactly
-// that word; the carrier, back from the application, makes the same exchange the other way. One of them wins.
+// What a carrier carries, and where continuations run.
 using System.Diagnostics;
-using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal.Channels;
+namespace MegaPipe.Kestrel.Internal.Carrying;
 
-internal sealed partial class TransportChannel
+/// <summary>
+/// A loop with continuations in it that goes from carrier to carrier: a channel, as far as carriers and the watcher
+/// know one. Of the ring they know that somebody waits for it, and that it can be woken.
+/// </summary>
+internal abstract class Carried
 {
-    private const long InApplication = 1;
+    /// <summary>Continuations that a turn has room for at first.</summary>
+    private const int ReadyCapacity = 256;
 
     [ThreadStatic]
-    private static TransportChannel? t_carried;
+    private static Carried? t_carried;
 
     [ThreadStatic]
     private static long t_epoch;
 
-    // epoch << 1 | InApplication
-    private long _turn;
+    private readonly int _batchThreshold;
+    private Turn _turn;
+    private volatile bool _ended;
 
     // Written by the carrier around its wait for events.
     private bool _waiting;
+
+    // The continuations of this turn, from _readyNext to _readyEnd.
+    private Continuation?[] _ready = new Continuation?[ReadyCapacity];
+    private int _readyNext;
+    private int _readyEnd;
 
     // Of the carrier: when it last took over, and until when it runs nothing of the application.
     private long _lastHandOver = long.MinValue / 2;
@@ -33,6 +39,38 @@ internal sealed partial class TransportChannel
     // Counts continuations, so that the watcher can tell one long one from many short ones.
     private long _runs;
 
+    /// <param name="index">The number that tells it from others in measurements.</param>
+    /// <param name="scheduling">Where continuations run.</param>
+    /// <param name="batchThreshold">Continuations after which the kernel gets what they asked for.</param>
+    /// <param name="cpu">The CPU that its carriers are bound to, or -1.</param>
+    protected Carried(int index, ChannelScheduling scheduling, int batchThreshold, int cpu)
+    {
+        Index = index;
+        Scheduling = scheduling;
+        Cpu = cpu;
+        _batchThreshold = batchThreshold;
+    }
+
+    public int Index { get; }
+
+    /// <summary>The CPU its carriers are bound to, or -1.</summary>
+    public int Cpu { get; }
+
+    public ChannelScheduling Scheduling { get; }
+
+    public long OffloadedCount;
+
+    public long InlineCount;
+
+    /// <summary>The loop has ended, or is about to. Any thread.</summary>
+    public bool HasEnded => _ended;
+
+    /// <summary>Whether something waits to be performed. Any thread.</summary>
+    public abstract bool HasRequests { get; }
+
+    /// <summary>Whether this thread carries something, and so runs a continuation now.</summary>
+    public static bool IsOnCarrier => t_carried is not null;
+
     /// <summary>
     /// Whether a core could run what has waited too long behind this channel's other continuations. Tests replace the
     /// answer of the process.
@@ -40,27 +78,60 @@ internal sealed partial class TransportChannel
     internal Func<bool> HasIdleCore { get; init; } = CarrierPool.Instance.HasIdleCore;
 
     /// <summary>The carrier sleeps, or is about to, until the kernel has events. Any thread.</summary>
-    internal bool IsWaiting => Volatile.Read(ref _waiting);
+    public bool IsWaiting
+    {
+        get => Volatile.Read(ref _waiting);
+        protected set => Volatile.Write(ref _waiting, value);
+    }
 
     /// <summary>Whether the calling thread is inside a continuation that this channel's present carrier runs.</summary>
     internal bool IsCarriedByThisThread =>
-        ReferenceEquals(t_carried, this) && Volatile.Read(ref _turn) >> 1 == t_epoch;
+        ReferenceEquals(t_carried, this) && _turn.Epoch == t_epoch;
 
     /// <summary>Times that the channel was given to another carrier. Any thread.</summary>
-    internal long HandOvers => Volatile.Read(ref _turn) >> 1;
+    internal long HandOvers => _turn.Epoch;
 
     /// <summary>Continuations started so far. Any thread.</summary>
     internal long Runs => Volatile.Read(ref _runs);
 
     /// <summary>The epoch in which a carrier is in application code now, or -1. Any thread.</summary>
-    internal long EpochInApplication
+    internal long EpochInApplication => _turn.EpochInApplication;
+
+    /// <summary>Whether no continuation is ready.</summary>
+    protected bool NothingReady => _readyNext == _readyEnd;
+
+    /// <summary>
+    /// For a continuation that blocks until another channel has done something: two carriers may wait for each other
+    /// so, and where nobody takes their channels over, each goes on doing what is asked of its own.
+    /// </summary>
+    public static void PerformOwnRequests()
     {
-        get
+        if (t_carried is { } own && own.TryEnterRing())
         {
-            long turn = Volatile.Read(ref _turn);
-            return (turn & InApplication) != 0 ? turn >> 1 : -1;
+            own.PerformRequests();
+            own.LeaveRing();
         }
     }
+
+    /// <summary>Any thread: ends the wait for events.</summary>
+    public abstract void Wake();
+
+    /// <summary>
+    /// Goes on with the loop until it is over (true) or was taken away (false: <paramref name="epoch"/> has ended).
+    /// </summary>
+    internal abstract bool Carry(long epoch);
+
+    /// <summary>By the carrier to which Carry returned true.</summary>
+    internal abstract void Close();
+
+    /// <summary>The carrier: does what was asked for.</summary>
+    protected abstract void PerformRequests();
+
+    /// <summary>The carrier: gives the kernel what was recorded so far.</summary>
+    protected abstract void Flush();
+
+    /// <summary>From here on nothing is resumed on a carrier.</summary>
+    protected void MarkEnded() => _ended = true;
 
     /// <summary>Makes the calling thread the carrier of <paramref name="epoch"/>.</summary>
     internal void Board(long epoch)
@@ -102,11 +173,7 @@ internal sealed partial class TransportChannel
     /// The watcher: ends <paramref name="epoch"/> if its carrier still is in application code. The next carrier's
     /// epoch, or -1.
     /// </summary>
-    internal long TryTakeAway(long epoch)
-    {
-        long turn = (epoch << 1) | InApplication;
-        return Interlocked.CompareExchange(ref _turn, (epoch + 1) << 1, turn) == turn ? epoch + 1 : -1;
-    }
+    internal long TryTakeAway(long epoch) => _turn.TryTakeAway(epoch);
 
     /// <summary>
     /// Lets a continuation on this channel's carrier use the ring itself, with the watcher kept away until
@@ -119,20 +186,14 @@ internal sealed partial class TransportChannel
             return false;
         }
 
-        if (!Scheduling.Adaptive)
-        {
-            return true;
-        }
-
-        long turn = (t_epoch << 1) | InApplication;
-        return Interlocked.CompareExchange(ref _turn, t_epoch << 1, turn) == turn;
+        return !Scheduling.Adaptive || _turn.TryLeave(t_epoch);
     }
 
     internal void LeaveRing()
     {
         if (Scheduling.Adaptive)
         {
-            Volatile.Write(ref _turn, (t_epoch << 1) | InApplication);
+            _turn.Enter(t_epoch);
         }
     }
 
@@ -201,8 +262,7 @@ internal sealed partial class TransportChannel
             else
             {
                 Volatile.Write(ref _runs, _runs + 1);
-                long turn = (epoch << 1) | InApplication;
-                Volatile.Write(ref _turn, turn);
+                _turn.Enter(epoch);
                 CarrierWatcher.Instance.Attend(); // after the turn is written: pairs with the watcher's way to sleep
                 ContinuationCost.SetRunning(continuation.Cost);
                 continuation.Run();
@@ -220,7 +280,7 @@ internal sealed partial class TransportChannel
                     MegaPipeMetrics.RecordCarrierTime(Index, end - start);
                 }
 
-                if (Interlocked.CompareExchange(ref _turn, epoch << 1, turn) != turn)
+                if (!_turn.TryLeave(epoch))
                 {
                     continuation.Cost.AddHandOver(took, Scheduling.BudgetTicks);
                     return false;
@@ -234,7 +294,7 @@ internal sealed partial class TransportChannel
             {
                 sinceFlush = 0;
                 PerformRequests();
-                _native.Flush();
+                Flush();
                 start = adaptive ? Stopwatch.GetTimestamp() : 0; // the next continuation did not cost this
             }
         }
