@@ -7,9 +7,7 @@
 using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 using MegaPipe.Kestrel.Internal.Carrying;
-using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
-using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Channels;
@@ -19,17 +17,14 @@ internal sealed partial class TransportChannel : Carried
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
     private const int EventCapacity = 256;
 
-    /// <summary>The low 24 bits of a handle number the slot; the rest is its generation (native/src/token.h).</summary>
-    internal const int HandleIndexMask = (1 << 24) - 1;
-
     private readonly Channel _native;
     private readonly ChannelEvent[] _events = Channel.AllocateEvents(EventCapacity);
-    private MegaPipeConnection?[] _connections = new MegaPipeConnection?[256];
-    private readonly Dictionary<long, ListenerPartition> _partitions = [];
+    private IHandleOwner?[] _owners = new IHandleOwner?[256]; // by the slots of their handles
+    private int _ownerCount;
     private ChannelRequestQueue _requests;
 
-    // Connections that do not receive any more, which the application has not been told yet.
-    private readonly List<MegaPipeConnection> _untold = [];
+    // What is queued to the thread pool when the continuations of this turn have run.
+    private readonly List<IThreadPoolWorkItem> _afterTurn = [];
 
     private ReceiveSegment? _returnedLeases;
     private readonly ReceiveSegment[] _leaseSegments;
@@ -38,7 +33,6 @@ internal sealed partial class TransportChannel : Carried
     private readonly Stack<IoVectorArray> _vectors = new();
     private readonly Waker _waker;
     private volatile bool _stopping;
-    private int _connectionCount;
     private long _requestsRecorded; // the ring's counter at the last recorded batch
 
     public TransportChannel(
@@ -68,7 +62,7 @@ internal sealed partial class TransportChannel : Carried
     public long PauseCount;
 
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
-    public int ConnectionCount => Volatile.Read(ref _connectionCount);
+    public int ConnectionCount;
 
     /// <summary>
     /// Has the carrier perform <paramref name="request"/>. From any thread. A push from a continuation on this
@@ -142,12 +136,12 @@ internal sealed partial class TransportChannel : Carried
                 return false;
             }
 
-            TellEnds();
+            QueueAfterTurn();
             PerformRequests();
 
             // Performing may make continuations ready, end connections, or ask for more.
-            bool wait = NothingReady && _untold.Count == 0 && _requests.IsEmpty;
-            if (wait && _stopping && _connectionCount == 0 && _partitions.Count == 0)
+            bool wait = NothingReady && _afterTurn.Count == 0 && _requests.IsEmpty;
+            if (wait && _stopping && _ownerCount == 0)
             {
                 return true;
             }
@@ -203,87 +197,63 @@ internal sealed partial class TransportChannel : Carried
     [SuppressMessage("Design", "CA1031", Justification = "See above; nothing is known of the exception.")]
     private void TryApply(in ChannelEvent channelEvent)
     {
+        long handle = channelEvent.Stage == Stage.Accept ? channelEvent.Source : channelEvent.Handle;
+        if (Find(handle) is not { } owner)
+        {
+            return;
+        }
+
+        if (channelEvent.IsRetired)
+        {
+            _owners[HandleSlot.Of(handle)] = null;
+            _ownerCount--;
+        }
+
         try
         {
-            Apply(in channelEvent);
+            owner.OnEvent(in channelEvent);
         }
         catch (Exception error)
         {
-            Find(channelEvent.Handle)?.Fail(error);
+            owner.Fail(error);
         }
     }
 
-    private void Apply(in ChannelEvent channelEvent)
+    private IHandleOwner? Find(long handle)
     {
-        switch (channelEvent.Stage)
+        int slot = HandleSlot.Of(handle);
+        return slot < _owners.Length ? _owners[slot] : null;
+    }
+
+    internal bool Has(IHandleOwner owner) => ReferenceEquals(Find(owner.Handle), owner);
+
+    /// <summary>The carrier: from here on <paramref name="owner"/> gets the events of its handle.</summary>
+    internal void Add(IHandleOwner owner)
+    {
+        int slot = HandleSlot.Of(owner.Handle);
+        if (slot >= _owners.Length)
         {
-            case Stage.Accept:
-                if (_partitions.TryGetValue(channelEvent.Source, out ListenerPartition? partition))
-                {
-                    partition.OnAccept(in channelEvent);
-                }
-
-                break;
-            case Stage.Read:
-                Find(channelEvent.Handle)?.OnRead(in channelEvent);
-                break;
-            case Stage.Write:
-                Find(channelEvent.Handle)?.OnWrite(in channelEvent);
-                break;
-            case Stage.Close when channelEvent.IsRetired:
-                if (_partitions.Remove(channelEvent.Handle, out ListenerPartition? retired))
-                {
-                    retired.OnRetired();
-                }
-                else if (Find(channelEvent.Handle) is { } connection)
-                {
-                    _connections[(int)channelEvent.Handle & HandleIndexMask] = null;
-                    _connectionCount--;
-                    connection.OnRetired();
-                }
-
-                break;
-        }
-    }
-
-    private MegaPipeConnection? Find(long handle)
-    {
-        int index = (int)handle & HandleIndexMask;
-        return index < _connections.Length ? _connections[index] : null;
-    }
-
-    internal bool Has(MegaPipeConnection connection) => ReferenceEquals(Find(connection.Handle), connection);
-
-    internal void Add(MegaPipeConnection connection)
-    {
-        int index = (int)connection.Handle & HandleIndexMask;
-        if (index >= _connections.Length)
-        {
-            Array.Resize(ref _connections, Math.Max(index + 1, _connections.Length * 2));
+            Array.Resize(ref _owners, Math.Max(slot + 1, _owners.Length * 2));
         }
 
-        Debug.Assert(_connections[index] is null);
-        _connections[index] = connection;
-        _connectionCount++;
+        Debug.Assert(_owners[slot] is null);
+        _owners[slot] = owner;
+        _ownerCount++;
     }
-
-    internal void Add(ListenerPartition partition) => _partitions.Add(partition.Handle, partition);
 
     /// <summary>
-    /// The carrier: <paramref name="connection"/> receives no more. Its ConnectionClosed fires when the continuations
-    /// of this turn have run, because Kestrel then closes the connection: the application first gets what came before
-    /// the end, and its answer is on its way.
+    /// The carrier: has the pool run <paramref name="item"/>, but only when the continuations of this turn have run.
     /// </summary>
-    internal void TellEnd(MegaPipeConnection connection) => _untold.Add(connection);
+    internal void QueueAfterTurn(IThreadPoolWorkItem item) => _afterTurn.Add(item);
 
-    private void TellEnds()
+    private void QueueAfterTurn()
     {
-        foreach (MegaPipeConnection connection in _untold)
+        foreach (IThreadPoolWorkItem item in _afterTurn)
         {
-            connection.FireConnectionClosed();
+            ThreadPool.UnsafeQueueUserWorkItem(item, preferLocal: false);
         }
 
-        _untold.Clear();
+        _afterTurn.Clear();
     }
 
     protected override void Flush() => _native.Flush();
@@ -310,7 +280,7 @@ internal sealed partial class TransportChannel : Carried
         }
         catch (Exception error)
         {
-            (request as MegaPipeConnection)?.Fail(error);
+            (request as IHandleOwner)?.Fail(error);
         }
     }
 

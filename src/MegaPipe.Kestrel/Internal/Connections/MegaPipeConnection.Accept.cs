@@ -13,6 +13,7 @@ internal sealed partial class MegaPipeConnection
     public void Start()
     {
         Channel.Add(this);
+        Channel.ConnectionCount++;
         Channel.AcceptedCount++;
         StartReceiving();
     }
@@ -36,6 +37,7 @@ internal sealed partial class MegaPipeConnection
         {
             Handle = handle;
             Channel.Add(this);
+            Channel.ConnectionCount++;
             StartReceiving();
             return true;
         }

@@ -66,7 +66,7 @@ internal sealed partial class MegaPipeConnection
     }
 
     /// <summary>The carrier could not go on with this connection.</summary>
-    internal void Fail(Exception error)
+    public void Fail(Exception error)
     {
         TransportLog.ConnectionError(Logger, this, error);
         Shutdown(error);
@@ -144,7 +144,7 @@ internal sealed partial class MegaPipeConnection
     }
 
     /// <summary>The carrier: the handle is gone and nothing of it is in flight.</summary>
-    public void OnRetired()
+    private void OnRetired()
     {
         _retired = true;
         EndReceiving(ChannelError.Canceled);
@@ -153,21 +153,18 @@ internal sealed partial class MegaPipeConnection
         _retiredDone.TrySetResult();
     }
 
-    /// <summary>On the thread pool, as the application's registrations run in it.</summary>
-    internal void FireConnectionClosed() => ThreadPool.UnsafeQueueUserWorkItem(
-        static connection =>
+    /// <summary>ConnectionClosed fires, on the thread pool: the application's registrations run in it.</summary>
+    void IThreadPoolWorkItem.Execute()
+    {
+        try
         {
-            try
-            {
-                connection._connectionClosed.Cancel();
-            }
-            catch (Exception error)
-            {
-                TransportLog.ConnectionClosedFailed(connection.Logger, connection, error);
-            }
+            _connectionClosed.Cancel();
+        }
+        catch (Exception error)
+        {
+            TransportLog.ConnectionClosedFailed(Logger, this, error);
+        }
 
-            connection._closedFired.TrySetResult();
-        },
-        this,
-        preferLocal: false);
+        _closedFired.TrySetResult();
+    }
 }

@@ -71,7 +71,7 @@ internal sealed partial class MegaPipeConnection
     }
 
     /// <summary>The carrier: a read event.</summary>
-    public void OnRead(in ChannelEvent channelEvent)
+    private void OnRead(in ChannelEvent channelEvent)
     {
         if (channelEvent.IsHangUp)
         {
@@ -277,14 +277,17 @@ internal sealed partial class MegaPipeConnection
         }
     }
 
-    /// <summary>The carrier: ConnectionClosed fires, once.</summary>
+    /// <summary>
+    /// The carrier: ConnectionClosed fires, once; when the continuations of this turn have run, because Kestrel then
+    /// closes the connection.
+    /// </summary>
     private void TellEnd()
     {
         _endUntold = false;
         if (!_endTold)
         {
             _endTold = true;
-            Channel.TellEnd(this);
+            Channel.QueueAfterTurn(this); // the application first gets what came before the end, and can answer
         }
     }
 

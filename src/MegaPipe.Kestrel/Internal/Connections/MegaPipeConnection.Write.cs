@@ -40,7 +40,7 @@ internal sealed partial class MegaPipeConnection
     }
 
     /// <summary>The carrier: the write in flight has ended.</summary>
-    public void OnWrite(in ChannelEvent channelEvent)
+    private void OnWrite(in ChannelEvent channelEvent)
     {
         _sending = false;
         ReturnVectors();

@@ -8,6 +8,7 @@ using System.Buffers;
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Pipes;
+using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http.Features;
@@ -15,9 +16,9 @@ using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Connections;
 
-internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRequest, IDuplexPipe, IPipeOwner,
-    IConnectionIdFeature, IConnectionTransportFeature, IConnectionItemsFeature, IConnectionLifetimeFeature,
-    IConnectionEndPointFeature, IMemoryPoolFeature, IConnectionSocketFeature
+internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwner, IChannelRequest, IThreadPoolWorkItem,
+    IDuplexPipe, IPipeOwner, IConnectionIdFeature, IConnectionTransportFeature, IConnectionItemsFeature,
+    IConnectionLifetimeFeature, IConnectionEndPointFeature, IMemoryPoolFeature, IConnectionSocketFeature
 {
     private readonly EndpointContext _endpoint;
     private readonly LeasePipeReader _input;
@@ -109,6 +110,23 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IChannelRe
         if (Interlocked.Or(ref _asks, (int)asks) == 0)
         {
             Channel.Request(this);
+        }
+    }
+
+    public void OnEvent(in ChannelEvent channelEvent)
+    {
+        switch (channelEvent.Stage)
+        {
+            case Stage.Read:
+                OnRead(in channelEvent);
+                break;
+            case Stage.Write:
+                OnWrite(in channelEvent);
+                break;
+            case Stage.Close when channelEvent.IsRetired:
+                Channel.ConnectionCount--;
+                OnRetired();
+                break;
         }
     }
 
