@@ -10,15 +10,15 @@ namespace MegaPipe.Kestrel.Internal.Channels;
 /// </summary>
 internal sealed class ReceiveSegment : ReadOnlySequenceSegment<byte>
 {
-    private readonly TransportChannel? _channel;
+    private readonly LeasePool? _pool;
     private readonly LeasedBuffer? _buffer;
     private IMemoryOwner<byte>? _owner;
     private Memory<byte> _available;
 
     /// <summary>The segment of one lease, for the channel's life.</summary>
-    public ReceiveSegment(TransportChannel channel, LeasedBuffer buffer)
+    public ReceiveSegment(LeasePool pool, LeasedBuffer buffer)
     {
-        _channel = channel;
+        _pool = pool;
         _buffer = buffer;
         _available = buffer.Memory;
     }
@@ -81,9 +81,9 @@ internal sealed class ReceiveSegment : ReadOnlySequenceSegment<byte>
     /// <summary>Gives the memory back to where it came from. Any thread.</summary>
     public void Return()
     {
-        if (_channel is not null)
+        if (_pool is not null)
         {
-            _channel.ReturnLease(this);
+            _pool.Return(this);
             return;
         }
 

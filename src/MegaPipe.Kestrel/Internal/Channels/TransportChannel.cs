@@ -12,7 +12,7 @@ using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Channels;
 
-internal sealed partial class TransportChannel : Carried
+internal sealed class TransportChannel : Carried
 {
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
     private const int EventCapacity = 256;
@@ -26,10 +26,6 @@ internal sealed partial class TransportChannel : Carried
     // What is queued to the thread pool when the continuations of this turn have run.
     private readonly List<IThreadPoolWorkItem> _afterTurn = [];
 
-    private ReceiveSegment? _returnedLeases;
-    private readonly ReceiveSegment[] _leaseSegments;
-    private int _leasesOut;
-    private volatile bool _leasesLow;
     private readonly Stack<IoVectorArray> _vectors = new();
     private readonly Waker _waker;
     private volatile bool _stopping;
@@ -42,11 +38,7 @@ internal sealed partial class TransportChannel : Carried
         SteeredCpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1;
         _native = native;
         _waker = new Waker(native);
-        _leaseSegments = new ReceiveSegment[native.BufferCount];
-        for (int i = 0; i < _leaseSegments.Length; i++)
-        {
-            _leaseSegments[i] = new ReceiveSegment(this, native.Buffer((uint)i));
-        }
+        Leases = new LeasePool(this, native);
     }
 
     /// <summary>The CPU whose connections its partitions prefer, or -1.</summary>
@@ -54,6 +46,8 @@ internal sealed partial class TransportChannel : Carried
 
     /// <summary>The ring. For the carrier, in its turn.</summary>
     public Channel Native => _native;
+
+    public LeasePool Leases { get; }
 
     public long AcceptedCount;
 
@@ -260,7 +254,7 @@ internal sealed partial class TransportChannel : Carried
 
     protected override void PerformRequests()
     {
-        ReturnLeases();
+        Leases.HandBack();
         IChannelRequest? request = _requests.TakeAll();
         while (request is not null)
         {

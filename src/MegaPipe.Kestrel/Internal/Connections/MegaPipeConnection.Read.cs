@@ -81,10 +81,10 @@ internal sealed partial class MegaPipeConnection
 
         if (channelEvent.IsLeased)
         {
-            ReceiveSegment lease = Channel.TakeLease(in channelEvent);
+            ReceiveSegment lease = Channel.Leases.Take(in channelEvent);
             if (_receiving == Receiving.Ended)
             {
-                Channel.ReturnLeaseNow(lease);
+                Channel.Leases.ReturnNow(lease);
                 return;
             }
 
@@ -95,7 +95,7 @@ internal sealed partial class MegaPipeConnection
             }
             catch
             {
-                Channel.ReturnLeaseNow(lease); // it was to be copied, and there was no memory to copy it to
+                Channel.Leases.ReturnNow(lease); // it was to be copied, and there was no memory to copy it to
                 throw;
             }
 

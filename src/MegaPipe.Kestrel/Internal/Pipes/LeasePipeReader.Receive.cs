@@ -28,7 +28,7 @@ internal sealed partial class LeasePipeReader
             {
                 // Scarce leases go back at once, unless the application waits for just these bytes.
                 bool awaited = _pending.IsPending && _received + lease.Length - _consumed >= _minimumBytes;
-                if (_channel.LeasesScarce && !awaited)
+                if (_channel.Leases.IsScarce && !awaited)
                 {
                     AppendCopy(lease.Memory.Span);
                     copied = true;
@@ -49,7 +49,7 @@ internal sealed partial class LeasePipeReader
 
         if (copied)
         {
-            _channel.ReturnLeaseNow(lease);
+            _channel.Leases.ReturnNow(lease);
         }
 
         if (release)

@@ -196,7 +196,7 @@ internal sealed partial class LeasePipeReader : PipeReader
             _examined = examinedTo;
             returned = Consume(consumedSegment, consumedTo, out returnedEnd);
             resume = _connection.ShouldResumeReading(_received - _examined);
-            if (_head is not null && _channel.LeasesScarce)
+            if (_head is not null && _channel.Leases.IsScarce)
             {
                 // Cut apart first: what was consumed and what is copied are two lists from here on.
                 Detach(returned, returnedEnd);
