@@ -7,7 +7,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Native;
 
 namespace MegaPipe.Layers;
@@ -48,7 +48,7 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
         switch (channelEvent.Stage)
         {
             case Stage.Accept when channelEvent.Result >= 0:
-                _connections[channelEvent.Handle & TransportChannel.HandleIndexMask] =
+                _connections[HandleSlot.Of(channelEvent.Handle)] =
                     standardPipes ? new PipeConnection(this, channelEvent.Handle) : null;
                 _channel.ReadStart(channelEvent.Handle);
                 break;
@@ -61,13 +61,13 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
 
                 if (!channelEvent.HasMore)
                 {
-                    _connections[channelEvent.Handle & TransportChannel.HandleIndexMask]?.End();
+                    _connections[HandleSlot.Of(channelEvent.Handle)]?.End();
                     _channel.Close(channelEvent.Handle);
                 }
 
                 break;
             case Stage.Write:
-                _connections[channelEvent.Handle & TransportChannel.HandleIndexMask]?.Sent();
+                _connections[HandleSlot.Of(channelEvent.Handle)]?.Sent();
                 break;
         }
     }
@@ -75,7 +75,7 @@ internal sealed unsafe class ChannelServer(int port, bool standardPipes)
     private void Receive(in ChannelEvent channelEvent)
     {
         ReadOnlySpan<byte> received = new((void*)channelEvent.Data, channelEvent.Result);
-        if (_connections[channelEvent.Handle & TransportChannel.HandleIndexMask] is { } connection)
+        if (_connections[HandleSlot.Of(channelEvent.Handle)] is { } connection)
         {
             connection.Receive(received);
         }

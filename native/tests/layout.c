@@ -6,6 +6,7 @@
 
 #include "megapipe.h"
 #include "testing.h"
+#include "token.h"
 
 #define SIZE(type) printf(#type " %zu\n", sizeof(struct type))
 #define FIELD(type, field) printf(#type "." #field " %zu\n", offsetof(struct type, field))
@@ -101,6 +102,7 @@ static void values(void)
 	VALUE(MP_FEATURE_PROMPT_CLOSE);
 	VALUE(MP_FEATURE_COUNT);
 	VALUE(MP_REASON_BYTES);
+	VALUE(MP_INDEX_BITS);
 	VALUE(MP_ERROR_TOO_OLD);
 	VALUE(MP_ERROR_DENIED);
 	VALUE(MP_ERROR_LOCKED_MEMORY);

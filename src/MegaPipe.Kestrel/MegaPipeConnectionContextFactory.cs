@@ -1,7 +1,10 @@
 // Connections over sockets that somebody else has connected: the counterpart of SocketConnectionContextFactory.
 using System.Net;
 using System.Net.Sockets;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Configuration;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;

@@ -1,6 +1,7 @@
 // Registration in the service collection: options, status, transport factory.
 using MegaPipe.Kestrel;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Configuration;
+using MegaPipe.Kestrel.Internal.Listening;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;

@@ -1,5 +1,5 @@
 // What the transport really does at this moment, for pages, logs and benchmarks.
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 
 namespace MegaPipe.Kestrel;
 

@@ -1,7 +1,10 @@
 // What Kestrel asks for listeners: MegaPipe channels where io_uring can be used, the stock Sockets transport elsewhere.
 using System.Net;
 using System.Net.Sockets;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Configuration;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.DependencyInjection;
@@ -151,7 +154,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
 
         _announced = false;
         _status.Transport = "megapipe";
-        _status.SetChannels(ChannelReport.For(_channels!.Set));
+        _status.SetChannels(_channels!.Report);
     }
 
     private void FallBack(string reason)

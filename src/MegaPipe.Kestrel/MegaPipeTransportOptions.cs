@@ -2,7 +2,7 @@
 // Each default and each limit is written here and nowhere else in the code.
 using System.Net;
 using System.Net.Sockets;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel;

@@ -1,7 +1,7 @@
 // Every option of the section: a value that is not its default, as text, and what it must become; its limits.
 using System.Net;
 using System.Reflection;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;

@@ -3,7 +3,7 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Configuration;

@@ -1,7 +1,7 @@
 // Which sockets an endpoint gets, from the option and what the kernel has.
 using System.Net;
 using System.Net.Sockets;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Listening;
 
 namespace MegaPipe.Kestrel.Tests.Configuration;
 

@@ -1,6 +1,6 @@
 // A wrong value stops the host when it starts, and its message says what to change: key, value, what is allowed.
 using System.Globalization;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Kestrel.Tests.Support;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Builder;

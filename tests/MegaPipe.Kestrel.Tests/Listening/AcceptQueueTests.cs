@@ -1,7 +1,10 @@
 // The queue between carriers and the accept loop, alone: tokens that come late, its end, and what it keeps.
 using System.Reflection;
 using System.Runtime.CompilerServices;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Kestrel.Tests.Pipes.Differential;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.Extensions.Logging.Abstractions;

@@ -1,6 +1,6 @@
 // Adaptive scheduling with handlers that do what must not be done on a carrier: block, spin, throw, wait for others.
 using System.Diagnostics;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Http;
 

@@ -1,5 +1,5 @@
 // The process's carriers: they end when there are too many of them, and there may be none to start.
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Tests.Support;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;

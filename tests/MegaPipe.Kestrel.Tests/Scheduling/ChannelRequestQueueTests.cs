@@ -1,5 +1,6 @@
 // The queue that any thread asks a channel through, and the average that decides where continuations run.
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;
 

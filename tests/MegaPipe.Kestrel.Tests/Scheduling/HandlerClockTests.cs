@@ -3,7 +3,7 @@ using System.Diagnostics;
 using System.Reflection;
 using System.Runtime;
 using System.Runtime.CompilerServices;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;
 

@@ -1,6 +1,6 @@
 // Long work goes to the thread pool, and comes back when it has become short.
 using System.Diagnostics;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Tests.Support;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;

@@ -1,6 +1,7 @@
 // The waiting protocol alone: who releases, which token counts, and what a late callback may do.
 using System.Runtime.CompilerServices;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Kestrel.Tests.Support;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;

@@ -1,6 +1,6 @@
 // When a stuck thread pool is made to grow, by how much, and when it gets its own minimum back.
 using System.Diagnostics;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;
 

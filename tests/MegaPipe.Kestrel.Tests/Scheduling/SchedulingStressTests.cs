@@ -2,7 +2,7 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Text;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Http;
 using Xunit.Abstractions;

@@ -1,5 +1,6 @@
 // A real channel on a real ring with no host: its carriers and its watcher are the test's.
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;
@@ -143,7 +144,7 @@ internal sealed class TestChannel : IDisposable
             long epoch = Volatile.Read(ref _epoch);
             Channel.Board(epoch);
             bool finished = Channel.Carry(epoch);
-            TransportChannel.Leave();
+            Carried.Leave();
             if (finished)
             {
                 Channel.Close();

@@ -2,7 +2,7 @@
 using System.Globalization;
 using System.Net;
 using System.Runtime.CompilerServices;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;

@@ -1,7 +1,7 @@
 // What a handler leaves on its thread, and what it may do to the thread afterwards: the next handler sees none of it,
 // as on the thread pool.
 using System.Globalization;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;

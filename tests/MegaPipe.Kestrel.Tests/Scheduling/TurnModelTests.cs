@@ -2,7 +2,7 @@
 // once with a watcher that races the carriers.
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 using Xunit.Abstractions;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;

@@ -1,6 +1,6 @@
 // The exchanges on the turn word at the worst moment: the watcher takes the channel while the carrier takes it back.
 using System.Diagnostics;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;
 

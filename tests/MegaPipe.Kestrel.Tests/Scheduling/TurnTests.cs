@@ -1,6 +1,7 @@
 // The word that decides who carries a channel: each exchange on it, one at a time.
 using System.Diagnostics;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
 
 namespace MegaPipe.Kestrel.Tests.Scheduling;
 

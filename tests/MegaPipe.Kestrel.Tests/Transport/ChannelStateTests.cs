@@ -1,6 +1,7 @@
 // What a connection does to its channel's counters and to what the channel lends it.
 using System.IO.Pipelines;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Tests.Support;
 using MegaPipe.Native;
 

@@ -2,7 +2,8 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging;

@@ -72,6 +72,7 @@ public sealed class LayoutTests
         Assert.Equal(NativeMethods.AbiVersion, s_c["MP_ABI_VERSION"]);
         Assert.Equal(FeatureSet.Count, s_c["MP_FEATURE_COUNT"]);
         Assert.Equal(FeatureSet.ReasonBytes, s_c["MP_REASON_BYTES"]);
+        Assert.Equal(HandleSlot.Bits, s_c["MP_INDEX_BITS"]);
         Assert.Equal(ChannelError.TooOld, s_c["MP_ERROR_TOO_OLD"]);
         Assert.Equal(ChannelError.Denied, s_c["MP_ERROR_DENIED"]);
         Assert.Equal(ChannelError.LockedMemory, s_c["MP_ERROR_LOCKED_MEMORY"]);

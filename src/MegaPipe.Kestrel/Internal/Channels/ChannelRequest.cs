@@ -1,5 +1,5 @@
 // What any thread may ask of a channel: an intrusive stack that many push to and the carrier empties.
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Channels;
 
 /// <summary>Something to be done by the carrier, inside the ring's turn. Pushed at most once until performed.</summary>
 internal interface IChannelRequest

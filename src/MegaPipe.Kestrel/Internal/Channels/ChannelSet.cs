@@ -1,8 +1,10 @@
 // The channels of one host: made at the first bind, shared by all endpoints, stopped with the last listener.
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Native;
 using Microsoft.Extensions.Logging;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Channels;
 
 internal sealed class ChannelSet
 {
@@ -16,15 +18,11 @@ internal sealed class ChannelSet
 
     public IReadOnlyList<TransportChannel> Channels { get; }
 
-    /// <summary>The number of channels that the options come to.</summary>
-    public static int CountOf(MegaPipeTransportOptions options) =>
-        options.Channels ?? (options.CpuSet is { } cpus ? CpuList.Parse(cpus).Length : Environment.ProcessorCount);
-
     public static ChannelSet Start(MegaPipeTransportOptions options, ILogger logger)
     {
-        ChannelScheduling scheduling = new(options, CountOf(options));
+        int count = CpuList.ChannelsOf(options);
+        ChannelScheduling scheduling = new(options, count);
         int[] cpus = options.CpuSet is null ? [] : CpuList.Parse(options.CpuSet);
-        int count = CountOf(options);
         List<TransportChannel> channels = [];
         Carrier[] carriers;
         try

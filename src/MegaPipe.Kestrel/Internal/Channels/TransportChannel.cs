@@ -6,72 +6,48 @@
 // stuck.
 using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Channels;
 
-internal sealed partial class TransportChannel
+internal sealed class TransportChannel : Carried
 {
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
     private const int EventCapacity = 256;
 
-    /// <summary>The low 24 bits of a handle number the slot; the rest is its generation (native/src/token.h).</summary>
-    internal const int HandleIndexMask = (1 << 24) - 1;
-
     private readonly Channel _native;
     private readonly ChannelEvent[] _events = Channel.AllocateEvents(EventCapacity);
-    private readonly int _batchThreshold;
-    private MegaPipeConnection?[] _connections = new MegaPipeConnection?[256];
-    private readonly Dictionary<long, ListenerPartition> _partitions = [];
+    private IHandleOwner?[] _owners = new IHandleOwner?[256]; // by the slots of their handles
+    private int _ownerCount;
     private ChannelRequestQueue _requests;
 
-    // The continuations of this turn, from _readyNext to _readyEnd.
-    private Continuation?[] _ready = new Continuation?[EventCapacity];
-    private int _readyNext;
-    private int _readyEnd;
+    // What is queued to the thread pool when the continuations of this turn have run.
+    private readonly List<IThreadPoolWorkItem> _afterTurn = [];
 
-    // Connections that do not receive any more, which the application has not been told yet.
-    private readonly List<MegaPipeConnection> _untold = [];
-
-    private ReceiveSegment? _returnedLeases;
-    private readonly ReceiveSegment[] _leaseSegments;
-    private int _leasesOut;
-    private volatile bool _leasesLow;
     private readonly Stack<IoVectorArray> _vectors = new();
     private readonly Waker _waker;
     private volatile bool _stopping;
-    private volatile bool _ended;
-    private int _connectionCount;
+    private long _requestsRecorded; // the ring's counter at the last recorded batch
 
     public TransportChannel(
         int index, Channel native, ChannelScheduling scheduling, MegaPipeTransportOptions options, int cpu)
+        : base(index, scheduling, options.BatchThreshold, cpu)
     {
-        Index = index;
-        Cpu = cpu;
         SteeredCpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1;
         _native = native;
         _waker = new Waker(native);
-        Scheduling = scheduling;
-        _batchThreshold = options.BatchThreshold;
-        _leaseSegments = new ReceiveSegment[native.BufferCount];
-        for (int i = 0; i < _leaseSegments.Length; i++)
-        {
-            _leaseSegments[i] = new ReceiveSegment(this, native.Buffer((uint)i));
-        }
+        Leases = new LeasePool(this, native);
     }
-
-    public int Index { get; }
-
-    /// <summary>The CPU its carriers are bound to, or -1.</summary>
-    public int Cpu { get; }
 
     /// <summary>The CPU whose connections its partitions prefer, or -1.</summary>
     public int SteeredCpu { get; }
 
-    public ChannelScheduling Scheduling { get; }
-
     /// <summary>The ring. For the carrier, in its turn.</summary>
     public Channel Native => _native;
+
+    public LeasePool Leases { get; }
 
     public long AcceptedCount;
 
@@ -79,15 +55,8 @@ internal sealed partial class TransportChannel
 
     public long PauseCount;
 
-    public long OffloadedCount;
-
-    public long InlineCount;
-
-    /// <summary>The ring's request counter at the last recorded batch.</summary>
-    public long RequestsRecorded;
-
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
-    public int ConnectionCount => Volatile.Read(ref _connectionCount);
+    public int ConnectionCount;
 
     /// <summary>
     /// Has the carrier perform <paramref name="request"/>. From any thread. A push from a continuation on this
@@ -101,7 +70,7 @@ internal sealed partial class TransportChannel
     public void Request(IChannelRequest request)
     {
         bool first = _requests.Push(request);
-        if (_ended)
+        if (HasEnded)
         {
             PerformAfterEnd();
             return;
@@ -126,13 +95,9 @@ internal sealed partial class TransportChannel
         }
     }
 
-    /// <summary>Whether something waits to be performed. Any thread.</summary>
-    public bool HasRequests => !_requests.IsEmpty;
+    public override bool HasRequests => !_requests.IsEmpty;
 
-    /// <summary>The ring is gone, or about to go. Any thread.</summary>
-    public bool HasEnded => _ended;
-
-    public void Wake() => _native.Wake();
+    public override void Wake() => _native.Wake();
 
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));
@@ -146,22 +111,6 @@ internal sealed partial class TransportChannel
         _native.Wake();
     }
 
-    /// <summary>Whether this thread carries a channel, and so runs a continuation now.</summary>
-    public static bool IsOnCarrier => t_carried is not null;
-
-    /// <summary>
-    /// For a continuation that blocks until another channel has done something: two carriers may wait for each other
-    /// so, and where nobody takes their channels over, each goes on doing what is asked of its own.
-    /// </summary>
-    public static void PerformOwnRequests()
-    {
-        if (t_carried is { } own && own.TryEnterRing())
-        {
-            own.PerformRequests();
-            own.LeaveRing();
-        }
-    }
-
     /// <summary>Ends the carrier's loop as soon as the last connection and listener are gone.</summary>
     public void Stop()
     {
@@ -172,7 +121,7 @@ internal sealed partial class TransportChannel
     /// <summary>
     /// Carries the channel until it is stopped (true) or was taken away (false: <paramref name="epoch"/> is over).
     /// </summary>
-    internal bool Carry(long epoch)
+    internal override bool Carry(long epoch)
     {
         while (true)
         {
@@ -181,19 +130,19 @@ internal sealed partial class TransportChannel
                 return false;
             }
 
-            TellEnds();
+            QueueAfterTurn();
             PerformRequests();
 
             // Performing may make continuations ready, end connections, or ask for more.
-            bool wait = _readyNext == _readyEnd && _untold.Count == 0 && _requests.IsEmpty;
-            if (wait && _stopping && _connectionCount == 0 && _partitions.Count == 0)
+            bool wait = NothingReady && _afterTurn.Count == 0 && _requests.IsEmpty;
+            if (wait && _stopping && _ownerCount == 0)
             {
                 return true;
             }
 
-            Volatile.Write(ref _waiting, wait);
+            IsWaiting = wait;
             int count = _native.Dispatch(_events, wait ? -1 : 0);
-            Volatile.Write(ref _waiting, false);
+            IsWaiting = false;
             if (count < 0)
             {
                 // The ring itself is broken: nothing that this channel holds can make progress any more.
@@ -202,7 +151,7 @@ internal sealed partial class TransportChannel
 
             if (count > 0 && MegaPipeMetrics.BatchesObserved)
             {
-                MegaPipeMetrics.RecordBatch(this, count);
+                RecordBatch(count);
             }
 
             for (int i = 0; i < count; i++)
@@ -212,13 +161,21 @@ internal sealed partial class TransportChannel
         }
     }
 
+    private void RecordBatch(int events)
+    {
+        ChannelCounters ring = default;
+        _native.ReadCounters(ref ring);
+        MegaPipeMetrics.RecordBatch(Index, events, (int)((long)ring.Requests - _requestsRecorded));
+        _requestsRecorded = (long)ring.Requests;
+    }
+
     /// <summary>
     /// Destroys the ring. Called by the carrier to which Carry returned true. From now on the thread that asks performs
     /// what it asks for: no carrier comes, and as every connection is gone, only waiting callers are completed.
     /// </summary>
-    internal void Close()
+    internal override void Close()
     {
-        _ended = true;
+        MarkEnded();
         _native.Dispose();
         PerformAfterEnd();
         foreach (IoVectorArray vectors in _vectors)
@@ -234,92 +191,70 @@ internal sealed partial class TransportChannel
     [SuppressMessage("Design", "CA1031", Justification = "See above; nothing is known of the exception.")]
     private void TryApply(in ChannelEvent channelEvent)
     {
+        long handle = channelEvent.Stage == Stage.Accept ? channelEvent.Source : channelEvent.Handle;
+        if (Find(handle) is not { } owner)
+        {
+            return;
+        }
+
+        if (channelEvent.IsRetired)
+        {
+            _owners[HandleSlot.Of(handle)] = null;
+            _ownerCount--;
+        }
+
         try
         {
-            Apply(in channelEvent);
+            owner.OnEvent(in channelEvent);
         }
         catch (Exception error)
         {
-            Find(channelEvent.Handle)?.Fail(error);
+            owner.Fail(error);
         }
     }
 
-    private void Apply(in ChannelEvent channelEvent)
+    private IHandleOwner? Find(long handle)
     {
-        switch (channelEvent.Stage)
+        int slot = HandleSlot.Of(handle);
+        return slot < _owners.Length ? _owners[slot] : null;
+    }
+
+    internal bool Has(IHandleOwner owner) => ReferenceEquals(Find(owner.Handle), owner);
+
+    /// <summary>The carrier: from here on <paramref name="owner"/> gets the events of its handle.</summary>
+    internal void Add(IHandleOwner owner)
+    {
+        int slot = HandleSlot.Of(owner.Handle);
+        if (slot >= _owners.Length)
         {
-            case Stage.Accept:
-                if (_partitions.TryGetValue(channelEvent.Source, out ListenerPartition? partition))
-                {
-                    partition.OnAccept(in channelEvent);
-                }
-
-                break;
-            case Stage.Read:
-                Find(channelEvent.Handle)?.OnRead(in channelEvent);
-                break;
-            case Stage.Write:
-                Find(channelEvent.Handle)?.OnWrite(in channelEvent);
-                break;
-            case Stage.Close when channelEvent.IsRetired:
-                if (_partitions.Remove(channelEvent.Handle, out ListenerPartition? retired))
-                {
-                    retired.OnRetired();
-                }
-                else if (Find(channelEvent.Handle) is { } connection)
-                {
-                    _connections[(int)channelEvent.Handle & HandleIndexMask] = null;
-                    _connectionCount--;
-                    connection.OnRetired();
-                }
-
-                break;
-        }
-    }
-
-    private MegaPipeConnection? Find(long handle)
-    {
-        int index = (int)handle & HandleIndexMask;
-        return index < _connections.Length ? _connections[index] : null;
-    }
-
-    internal bool Has(MegaPipeConnection connection) => ReferenceEquals(Find(connection.Handle), connection);
-
-    internal void Add(MegaPipeConnection connection)
-    {
-        int index = (int)connection.Handle & HandleIndexMask;
-        if (index >= _connections.Length)
-        {
-            Array.Resize(ref _connections, Math.Max(index + 1, _connections.Length * 2));
+            Array.Resize(ref _owners, Math.Max(slot + 1, _owners.Length * 2));
         }
 
-        Debug.Assert(_connections[index] is null);
-        _connections[index] = connection;
-        _connectionCount++;
+        Debug.Assert(_owners[slot] is null);
+        _owners[slot] = owner;
+        _ownerCount++;
     }
-
-    internal void Add(ListenerPartition partition) => _partitions.Add(partition.Handle, partition);
 
     /// <summary>
-    /// The carrier: <paramref name="connection"/> receives no more. Its ConnectionClosed fires when the continuations
-    /// of this turn have run, because Kestrel then closes the connection: the application first gets what came before
-    /// the end, and its answer is on its way.
+    /// The carrier: has the pool run <paramref name="item"/>, but only when the continuations of this turn have run.
     /// </summary>
-    internal void TellEnd(MegaPipeConnection connection) => _untold.Add(connection);
+    internal void QueueAfterTurn(IThreadPoolWorkItem item) => _afterTurn.Add(item);
 
-    private void TellEnds()
+    private void QueueAfterTurn()
     {
-        foreach (MegaPipeConnection connection in _untold)
+        foreach (IThreadPoolWorkItem item in _afterTurn)
         {
-            connection.FireConnectionClosed();
+            ThreadPool.UnsafeQueueUserWorkItem(item, preferLocal: false);
         }
 
-        _untold.Clear();
+        _afterTurn.Clear();
     }
 
-    private void PerformRequests()
+    protected override void Flush() => _native.Flush();
+
+    protected override void PerformRequests()
     {
-        ReturnLeases();
+        Leases.HandBack();
         IChannelRequest? request = _requests.TakeAll();
         while (request is not null)
         {
@@ -339,7 +274,7 @@ internal sealed partial class TransportChannel
         }
         catch (Exception error)
         {
-            (request as MegaPipeConnection)?.Fail(error);
+            (request as IHandleOwner)?.Fail(error);
         }
     }
 

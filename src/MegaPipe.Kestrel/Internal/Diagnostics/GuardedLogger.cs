@@ -2,7 +2,7 @@
 using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Diagnostics;
 
 /// <summary>
 /// Keeps what a logging provider throws from the carriers, whose unhandled exceptions would end the process: a message

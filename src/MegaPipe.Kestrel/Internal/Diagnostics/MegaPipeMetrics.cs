@@ -1,10 +1,16 @@
 // The meter "MegaPipe.Kestrel": counters are read when somebody asks, histograms recorded
-// only while somebody listens, so it costs next to nothing when nobody does.
+// only while somebody listens, so it costs next to nothing when nobody does. Whoever counts registers what is read.
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
-using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Diagnostics;
+
+/// <summary>What the process's carriers count.</summary>
+/// <param name="Live">Carrier threads.</param>
+/// <param name="Spare">Those without a channel.</param>
+/// <param name="HandOvers">Channels taken from a carrier that was stuck.</param>
+/// <param name="PoolGrown">Times that a stuck thread pool was made to grow.</param>
+internal readonly record struct CarrierCounts(int Live, int Spare, long HandOvers, long PoolGrown);
 
 internal static class MegaPipeMetrics
 {
@@ -21,7 +27,7 @@ internal static class MegaPipeMetrics
     private static readonly Histogram<double> s_carrierTime = s_meter.CreateHistogram<double>(
         "megapipe.continuation.duration", "s", "Time that a continuation kept its carrier");
 
-    private static ChannelSet[] s_sets = [];
+    private static Func<IReadOnlyList<MegaPipeChannelStatus>>[] s_hosts = [];
 
     static MegaPipeMetrics()
     {
@@ -41,15 +47,15 @@ internal static class MegaPipeMetrics
             "megapipe.continuations.offloaded", "{continuation}", "Continuations offloaded to the thread pool",
             "offloaded");
         s_meter.CreateObservableCounter(
-            "megapipe.handovers", () => Interlocked.Read(ref CarrierWatcher.Instance.HandOverCount), "{handover}",
+            "megapipe.handovers", static () => Carriers().HandOvers, "{handover}",
             "Channels taken from a carrier stuck in application code");
         s_meter.CreateObservableCounter(
-            "megapipe.pool.grown", () => CarrierWatcher.Instance.PoolGrowCount, "{time}",
+            "megapipe.pool.grown", static () => Carriers().PoolGrown, "{time}",
             "Times that a stuck thread pool was made to grow");
         s_meter.CreateObservableUpDownCounter(
-            "megapipe.carriers.live", () => CarrierPool.Instance.LiveCount, "{thread}", "Carrier threads");
+            "megapipe.carriers.live", static () => Carriers().Live, "{thread}", "Carrier threads");
         s_meter.CreateObservableUpDownCounter(
-            "megapipe.carriers.spare", () => CarrierPool.Instance.SpareCount, "{thread}", "Carriers without a channel");
+            "megapipe.carriers.spare", static () => Carriers().Spare, "{thread}", "Carriers without a channel");
     }
 
     /// <summary>Somebody listens to the batch histograms; asked on each turn, so it is one comparison.</summary>
@@ -57,33 +63,34 @@ internal static class MegaPipeMetrics
 
     public static bool CarrierTimeObserved => s_carrierTime.Enabled;
 
+    /// <summary>Reads what the carriers count. Set before the first host is added.</summary>
+    public static Func<CarrierCounts> Carriers { private get; set; } = static () => default;
+
     /// <summary>The carrier, after a dispatch.</summary>
-    public static void RecordBatch(TransportChannel channel, int events)
+    public static void RecordBatch(int channel, int events, int requests)
     {
-        ChannelCounters ring = default;
-        channel.Native.ReadCounters(ref ring);
-        KeyValuePair<string, object?> tag = Tag(channel.Index);
+        KeyValuePair<string, object?> tag = Tag(channel);
         s_eventsPerBatch.Record(events, tag);
-        s_requestsPerBatch.Record((int)((long)ring.Requests - channel.RequestsRecorded), tag);
-        channel.RequestsRecorded = (long)ring.Requests;
+        s_requestsPerBatch.Record(requests, tag);
     }
 
-    public static void RecordCarrierTime(TransportChannel channel, long ticks) =>
-        s_carrierTime.Record((double)ticks / Stopwatch.Frequency, Tag(channel.Index));
+    public static void RecordCarrierTime(int channel, long ticks) =>
+        s_carrierTime.Record((double)ticks / Stopwatch.Frequency, Tag(channel));
 
-    public static void Add(ChannelSet set)
+    /// <summary>A host, by what reads its channels' counters.</summary>
+    public static void Add(Func<IReadOnlyList<MegaPipeChannelStatus>> channels)
     {
         lock (s_sync)
         {
-            s_sets = [.. s_sets, set];
+            s_hosts = [.. s_hosts, channels];
         }
     }
 
-    public static void Remove(ChannelSet set)
+    public static void Remove(Func<IReadOnlyList<MegaPipeChannelStatus>> channels)
     {
         lock (s_sync)
         {
-            s_sets = [.. s_sets.Where(other => other != set)];
+            s_hosts = [.. s_hosts.Where(other => other != channels)];
         }
     }
 
@@ -95,9 +102,9 @@ internal static class MegaPipeMetrics
 
     private static IEnumerable<Measurement<long>> Observe(string counter)
     {
-        foreach (ChannelSet set in Volatile.Read(ref s_sets))
+        foreach (Func<IReadOnlyList<MegaPipeChannelStatus>> host in Volatile.Read(ref s_hosts))
         {
-            foreach (MegaPipeChannelStatus channel in ChannelReport.For(set)())
+            foreach (MegaPipeChannelStatus channel in host())
             {
                 yield return new Measurement<long>(channel.Counters[counter], Tag(channel.Index));
             }

@@ -1,8 +1,9 @@
 // Log messages. Those of a connection keep the stock transport's ids and arguments under this transport's category.
 using System.Net;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.Extensions.Logging;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Diagnostics;
 
 internal static partial class TransportLog
 {
@@ -14,7 +15,7 @@ internal static partial class TransportLog
     /// <summary>What is said once, when the transport starts.</summary>
     public const string StartCategory = "MegaPipe.Kestrel.Start";
 
-    public static void ConnectionPause(ILogger logger, MegaPipeConnection connection)
+    public static void ConnectionPause(ILogger logger, IConnectionIdFeature connection)
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
@@ -22,7 +23,7 @@ internal static partial class TransportLog
         }
     }
 
-    public static void ConnectionResume(ILogger logger, MegaPipeConnection connection)
+    public static void ConnectionResume(ILogger logger, IConnectionIdFeature connection)
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
@@ -30,7 +31,7 @@ internal static partial class TransportLog
         }
     }
 
-    public static void ConnectionReadFin(ILogger logger, MegaPipeConnection connection)
+    public static void ConnectionReadFin(ILogger logger, IConnectionIdFeature connection)
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
@@ -38,7 +39,7 @@ internal static partial class TransportLog
         }
     }
 
-    public static void ConnectionWriteFin(ILogger logger, MegaPipeConnection connection, string reason)
+    public static void ConnectionWriteFin(ILogger logger, IConnectionIdFeature connection, string reason)
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
@@ -46,7 +47,7 @@ internal static partial class TransportLog
         }
     }
 
-    public static void ConnectionWriteRst(ILogger logger, MegaPipeConnection connection, string reason)
+    public static void ConnectionWriteRst(ILogger logger, IConnectionIdFeature connection, string reason)
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
@@ -54,7 +55,7 @@ internal static partial class TransportLog
         }
     }
 
-    public static void ConnectionError(ILogger logger, MegaPipeConnection connection, Exception error)
+    public static void ConnectionError(ILogger logger, IConnectionIdFeature connection, Exception error)
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
@@ -62,7 +63,7 @@ internal static partial class TransportLog
         }
     }
 
-    public static void ConnectionReset(ILogger logger, MegaPipeConnection connection)
+    public static void ConnectionReset(ILogger logger, IConnectionIdFeature connection)
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
@@ -70,7 +71,7 @@ internal static partial class TransportLog
         }
     }
 
-    public static void ConnectionClosedFailed(ILogger logger, MegaPipeConnection connection, Exception error) =>
+    public static void ConnectionClosedFailed(ILogger logger, IConnectionIdFeature connection, Exception error) =>
         ConnectionClosedFailed(logger, connection.ConnectionId, error);
 
     [LoggerMessage(101, LogLevel.Information, "MegaPipe serves with {Options}. Kernel: {Features}.",

@@ -1,6 +1,10 @@
 // Accepted connections on their way to Kestrel's accept loop.
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Pipes;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Listening;
 
 /// <summary>Filled by carriers, emptied by one accept loop, which runs where continuations run.</summary>
 internal sealed class AcceptQueue

@@ -2,9 +2,12 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Native;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Listening;
 
 /// <summary>What an endpoint's accepted sockets are.</summary>
 /// <param name="Lightweight">Without an entry in the process's fd table.</param>
@@ -16,6 +19,7 @@ internal readonly record struct AcceptedSockets(
 /// <summary>Everything here is the carrier's, but for the tasks.</summary>
 internal sealed class ListenerPartition(
     MegaPipeConnectionListener listener, EndpointContext endpoint, TransportChannel channel, AcceptedSockets sockets)
+    : IHandleOwner
 {
     /// <summary>
     /// Accepts outstanding. Each new one is tried at once and usually in vain, which costs the kernel a socket made and
@@ -86,7 +90,23 @@ internal sealed class ListenerPartition(
         channel.Native.Unregister(Handle);
     }
 
-    public void OnAccept(in ChannelEvent channelEvent)
+    public void OnEvent(in ChannelEvent channelEvent)
+    {
+        switch (channelEvent.Stage)
+        {
+            case Stage.Accept:
+                OnAccept(in channelEvent);
+                break;
+            case Stage.Close when channelEvent.IsRetired:
+                OnRetired();
+                break;
+        }
+    }
+
+    public void Fail(Exception error) =>
+        TransportLog.AcceptFailed(endpoint.Logger, endpoint.EndPoint, error.Message);
+
+    private void OnAccept(in ChannelEvent channelEvent)
     {
         if (channelEvent.Result >= 0)
         {
@@ -125,7 +145,7 @@ internal sealed class ListenerPartition(
         }
         catch (Exception error)
         {
-            TransportLog.AcceptFailed(endpoint.Logger, endpoint.EndPoint, error.Message);
+            Fail(error);
             if (connection is null || !channel.Has(connection))
             {
                 channel.Native.Close(handle, abort: true);
@@ -137,7 +157,7 @@ internal sealed class ListenerPartition(
         }
     }
 
-    public void OnRetired()
+    private void OnRetired()
     {
         _retired.TrySetResult();
         _queue?.Dispose();

@@ -1,10 +1,13 @@
 // One endpoint: its partitions on the host's channels, and the queue that Kestrel's accept loop takes from.
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 
-namespace MegaPipe.Kestrel.Internal;
+namespace MegaPipe.Kestrel.Internal.Listening;
 
 internal sealed class MegaPipeConnectionListener : IConnectionListener
 {

@@ -2,7 +2,9 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using CsCheck;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Kestrel.Tests.Support;
 
 namespace MegaPipe.Kestrel.Tests.Pipes.Differential;

@@ -1,7 +1,9 @@
 // A channel that nobody carries: the test's thread is its carrier, one step at a time, so every outcome is determined.
 using System.Net;
 using System.Net.Sockets;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Kestrel.Tests.Support;
 using MegaPipe.Native;
 
@@ -68,7 +70,7 @@ internal sealed class StepChannel : IDisposable
     /// <summary>A lease with these bytes, from the kernel.</summary>
     public ReceiveSegment Receive(ReadOnlySpan<byte> bytes)
     {
-        Carried.ReturnLeases();
+        Carried.Leases.HandBack();
         Assert.Equal(bytes.Length, _far.Send(bytes));
         for (long deadline = Environment.TickCount64 + (long)s_limit.TotalMilliseconds;
              Environment.TickCount64 < deadline;)
@@ -79,7 +81,7 @@ internal sealed class StepChannel : IDisposable
                 if (_events[i].IsLeased)
                 {
                     Assert.Equal(bytes.Length, _events[i].Result);
-                    return Carried.TakeLease(in _events[i]);
+                    return Carried.Leases.Take(in _events[i]);
                 }
             }
         }
@@ -91,7 +93,7 @@ internal sealed class StepChannel : IDisposable
     public void Turn()
     {
         Assert.True(Carried.RunReady(0));
-        Carried.ReturnLeases();
+        Carried.Leases.HandBack();
     }
 
     public void Dispose()

@@ -3,7 +3,9 @@ using System.Buffers;
 using System.IO.Pipelines;
 using System.Runtime.InteropServices;
 using CsCheck;
-using MegaPipe.Kestrel.Internal;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Kestrel.Tests.Support;
 using MegaPipe.Native;
 

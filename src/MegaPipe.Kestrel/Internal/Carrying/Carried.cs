@@ -1,0 +1,305 @@
+// What a carrier carries, and where continuations run.
+using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Native;
+
+namespace MegaPipe.Kestrel.Internal.Carrying;
+
+/// <summary>
+/// A loop with continuations in it that goes from carrier to carrier: a channel, as far as carriers and the watcher
+/// know one. Of the ring they know that somebody waits for it, and that it can be woken.
+/// </summary>
+internal abstract class Carried
+{
+    /// <summary>Continuations that a turn has room for at first.</summary>
+    private const int ReadyCapacity = 256;
+
+    [ThreadStatic]
+    private static Carried? t_carried;
+
+    [ThreadStatic]
+    private static long t_epoch;
+
+    private readonly int _batchThreshold;
+    private Turn _turn;
+    private volatile bool _ended;
+
+    // Written by the carrier around its wait for events.
+    private bool _waiting;
+
+    // The continuations of this turn, from _readyNext to _readyEnd.
+    private Continuation?[] _ready = new Continuation?[ReadyCapacity];
+    private int _readyNext;
+    private int _readyEnd;
+
+    // Of the carrier: when it last took over, and until when it runs nothing of the application.
+    private long _lastHandOver = long.MinValue / 2;
+    private long _retreatUntil;
+
+    // Counts continuations, so that the watcher can tell one long one from many short ones.
+    private long _runs;
+
+    /// <param name="index">The number that tells it from others in measurements.</param>
+    /// <param name="scheduling">Where continuations run.</param>
+    /// <param name="batchThreshold">Continuations after which the kernel gets what they asked for.</param>
+    /// <param name="cpu">The CPU that its carriers are bound to, or -1.</param>
+    protected Carried(int index, ChannelScheduling scheduling, int batchThreshold, int cpu)
+    {
+        Index = index;
+        Scheduling = scheduling;
+        Cpu = cpu;
+        _batchThreshold = batchThreshold;
+    }
+
+    public int Index { get; }
+
+    /// <summary>The CPU its carriers are bound to, or -1.</summary>
+    public int Cpu { get; }
+
+    public ChannelScheduling Scheduling { get; }
+
+    public long OffloadedCount;
+
+    public long InlineCount;
+
+    /// <summary>The loop has ended, or is about to. Any thread.</summary>
+    public bool HasEnded => _ended;
+
+    /// <summary>Whether something waits to be performed. Any thread.</summary>
+    public abstract bool HasRequests { get; }
+
+    /// <summary>Whether this thread carries something, and so runs a continuation now.</summary>
+    public static bool IsOnCarrier => t_carried is not null;
+
+    /// <summary>
+    /// Whether a core could run what has waited too long behind this channel's other continuations. Tests replace the
+    /// answer of the process.
+    /// </summary>
+    internal Func<bool> HasIdleCore { get; init; } = CarrierPool.Instance.HasIdleCore;
+
+    /// <summary>The carrier sleeps, or is about to, until the kernel has events. Any thread.</summary>
+    public bool IsWaiting
+    {
+        get => Volatile.Read(ref _waiting);
+        protected set => Volatile.Write(ref _waiting, value);
+    }
+
+    /// <summary>Whether the calling thread is inside a continuation that this channel's present carrier runs.</summary>
+    internal bool IsCarriedByThisThread =>
+        ReferenceEquals(t_carried, this) && _turn.Epoch == t_epoch;
+
+    /// <summary>Times that the channel was given to another carrier. Any thread.</summary>
+    internal long HandOvers => _turn.Epoch;
+
+    /// <summary>Continuations started so far. Any thread.</summary>
+    internal long Runs => Volatile.Read(ref _runs);
+
+    /// <summary>The epoch in which a carrier is in application code now, or -1. Any thread.</summary>
+    internal long EpochInApplication => _turn.EpochInApplication;
+
+    /// <summary>Whether no continuation is ready.</summary>
+    protected bool NothingReady => _readyNext == _readyEnd;
+
+    /// <summary>
+    /// For a continuation that blocks until another channel has done something: two carriers may wait for each other
+    /// so, and where nobody takes their channels over, each goes on doing what is asked of its own.
+    /// </summary>
+    public static void PerformOwnRequests()
+    {
+        if (t_carried is { } own && own.TryEnterRing())
+        {
+            own.PerformRequests();
+            own.LeaveRing();
+        }
+    }
+
+    /// <summary>Any thread: ends the wait for events.</summary>
+    public abstract void Wake();
+
+    /// <summary>
+    /// Goes on with the loop until it is over (true) or was taken away (false: <paramref name="epoch"/> has ended).
+    /// </summary>
+    internal abstract bool Carry(long epoch);
+
+    /// <summary>By the carrier to which Carry returned true.</summary>
+    internal abstract void Close();
+
+    /// <summary>The carrier: does what was asked for.</summary>
+    protected abstract void PerformRequests();
+
+    /// <summary>The carrier: gives the kernel what was recorded so far.</summary>
+    protected abstract void Flush();
+
+    /// <summary>From here on nothing is resumed on a carrier.</summary>
+    protected void MarkEnded() => _ended = true;
+
+    /// <summary>Makes the calling thread the carrier of <paramref name="epoch"/>.</summary>
+    internal void Board(long epoch)
+    {
+        t_carried = this;
+        t_epoch = epoch;
+        CarrierThread.Remember();
+        if (epoch > 0)
+        {
+            NoteHandOver(Stopwatch.GetTimestamp());
+        }
+
+        if (Cpu >= 0)
+        {
+            CpuAffinity.TrySet(Cpu);
+        }
+        else
+        {
+            CpuAffinity.Clear();
+        }
+    }
+
+    internal static void Leave() => t_carried = null;
+
+    /// <summary>One blocked handler costs one hand-over. Many, one behind the other, retreat to the pool.</summary>
+    private void NoteHandOver(long now)
+    {
+        if (now - _lastHandOver < Scheduling.RetreatTicks)
+        {
+            _retreatUntil = now + Scheduling.RetreatTicks;
+        }
+
+        _lastHandOver = now;
+    }
+
+    private bool IsRetreating(long now) => now < _retreatUntil;
+
+    /// <summary>
+    /// The watcher: ends <paramref name="epoch"/> if its carrier still is in application code. The next carrier's
+    /// epoch, or -1.
+    /// </summary>
+    internal long TryTakeAway(long epoch) => _turn.TryTakeAway(epoch);
+
+    /// <summary>
+    /// Lets a continuation on this channel's carrier use the ring itself, with the watcher kept away until
+    /// <see cref="LeaveRing"/>. false on any other thread.
+    /// </summary>
+    internal bool TryEnterRing()
+    {
+        if (!ReferenceEquals(t_carried, this))
+        {
+            return false;
+        }
+
+        return !Scheduling.Adaptive || _turn.TryLeave(t_epoch);
+    }
+
+    internal void LeaveRing()
+    {
+        if (Scheduling.Adaptive)
+        {
+            _turn.Enter(t_epoch);
+        }
+    }
+
+    /// <summary>The carrier: has a continuation run, where its cost says. It became ready in this turn.</summary>
+    internal void Resume(Continuation continuation)
+    {
+        if (!Scheduling.OnCarrier || _ended)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
+            return;
+        }
+
+        if (Scheduling.Adaptive && (continuation.Cost.AverageTicks > Scheduling.BudgetTicks ||
+            continuation.Cost.LivesElsewhere || (_retreatUntil != 0 && IsRetreating(Stopwatch.GetTimestamp())) ||
+            CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers)))
+        {
+            Offload(continuation);
+            return;
+        }
+
+        if (_readyEnd == _ready.Length)
+        {
+            Array.Resize(ref _ready, _ready.Length * 2);
+        }
+
+        _ready[_readyEnd++] = continuation;
+    }
+
+    private void Offload(Continuation continuation)
+    {
+        OffloadedCount++;
+        ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
+        CarrierWatcher.Instance.Attend(); // it sees whether the pool is stuck
+    }
+
+    /// <summary>Runs the turn's continuations. false when the channel was taken away meanwhile.</summary>
+    internal bool RunReady(long epoch)
+    {
+        if (_readyNext == _readyEnd)
+        {
+            return true;
+        }
+
+        bool adaptive = Scheduling.Adaptive;
+        long start = adaptive ? Stopwatch.GetTimestamp() : 0;
+        HandlerClock clock = adaptive ? HandlerClock.Start() : default;
+        long queueDelayEnd = start + Scheduling.QueueDelayTicks;
+        int sinceFlush = 0;
+        while (_readyNext < _readyEnd)
+        {
+            Continuation continuation = _ready[_readyNext]!;
+            _ready[_readyNext++] = null;
+            if (adaptive && (CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers) ||
+                IsRetreating(start) || (start > queueDelayEnd && HasIdleCore())))
+            {
+                Offload(continuation);
+                continue;
+            }
+
+            InlineCount++;
+            if (!adaptive)
+            {
+                continuation.Run();
+                CarrierThread.Clean();
+            }
+            else
+            {
+                Volatile.Write(ref _runs, _runs + 1);
+                _turn.Enter(epoch);
+                CarrierWatcher.Instance.Attend(); // after the turn is written: pairs with the watcher's way to sleep
+                ContinuationCost.SetRunning(continuation.Cost);
+                continuation.Run();
+                CarrierThread.Clean();
+                long end = Stopwatch.GetTimestamp();
+                long took = end - start;
+                if (took > Scheduling.BudgetTicks)
+                {
+                    took = clock.Take(took);
+                }
+
+                continuation.Cost.Add(took, Scheduling.BudgetTicks);
+                if (MegaPipeMetrics.CarrierTimeObserved)
+                {
+                    MegaPipeMetrics.RecordCarrierTime(Index, end - start);
+                }
+
+                if (!_turn.TryLeave(epoch))
+                {
+                    continuation.Cost.AddHandOver(took, Scheduling.BudgetTicks);
+                    return false;
+                }
+
+                start = end;
+            }
+
+            // The paper's first flush rule: the kernel starts on the answers while the rest of the batch runs.
+            if (++sinceFlush == _batchThreshold && _readyNext < _readyEnd)
+            {
+                sinceFlush = 0;
+                PerformRequests();
+                Flush();
+                start = adaptive ? Stopwatch.GetTimestamp() : 0; // the next continuation did not cost this
+            }
+        }
+
+        _readyNext = _readyEnd = 0;
+        return true;
+    }
+}

@@ -1,0 +1,44 @@
+// The scheduling options, resolved into what the hot path compares.
+using System.Diagnostics;
+
+namespace MegaPipe.Kestrel.Internal.Carrying;
+
+/// <summary>Where continuations run, in stopwatch ticks. Immutable, one per host.</summary>
+internal sealed class ChannelScheduling(MegaPipeTransportOptions options, int channels)
+{
+    /// <summary>As many continuations as just pass for short may run before others wait too long.</summary>
+    private const int QueueDelayBudgets = 10;
+
+    /// <summary>
+    /// Each hand-over holds everybody behind it for HandOverAfter or a little more. Two in ten such times are a fifth
+    /// of the time: what follows is better off on the pool.
+    /// </summary>
+    private const int RetreatHandOvers = 10;
+
+    public bool OnCarrier { get; } = options.Scheduling != MegaPipeScheduling.ThreadPool;
+
+    public bool Adaptive { get; } = options.Scheduling == MegaPipeScheduling.Adaptive;
+
+    public long BudgetTicks { get; } = ToTicks(options.InlineBudget);
+
+    /// <summary>What waits longer in a turn is offloaded while a core is idle.</summary>
+    public long QueueDelayTicks { get; } = ToTicks(options.InlineBudget * QueueDelayBudgets);
+
+    public long HandOverTicks { get; } = ToTicks(options.HandOverAfter);
+
+    public TimeSpan HandOverAfter { get; } = options.HandOverAfter;
+
+    /// <summary>Never fewer than two for each channel: one that carries and one to hand over to.</summary>
+    public int MaxCarriers { get; } = Math.Max(options.MaxCarriers, 2 * channels);
+
+    /// <summary>Up to so many threads a stuck thread pool is made to grow; 0: never.</summary>
+    public int MaxPoolThreads { get; } =
+        options.Scheduling == MegaPipeScheduling.Adaptive ? options.MaxPoolThreads : 0;
+
+    /// <summary>
+    /// A channel that loses a second carrier within this time runs nothing on its carrier for so long.
+    /// </summary>
+    public long RetreatTicks { get; } = ToTicks(options.HandOverAfter * RetreatHandOvers);
+
+    private static long ToTicks(TimeSpan time) => (long)(time.TotalSeconds * Stopwatch.Frequency);
+}

@@ -1,0 +1,104 @@
+// What a channel runs for the application: the rest of an awaited read, flush or accept.
+using System.Diagnostics;
+
+namespace MegaPipe.Kestrel.Internal.Carrying;
+
+/// <summary>
+/// How long a connection's continuations take: a moving average with a weight of 1/8 for the newest, so that about 16
+/// quick ones forget one long one. Written by whoever runs the continuation, one at a time per direction; a lost update
+/// only delays the decision by one.
+/// </summary>
+internal sealed class ContinuationCost
+{
+    private const int Shift = 3;
+
+    /// <summary>
+    /// A connection moves to the pool once it has had this many more flushes from other threads than from its own
+    /// continuations.
+    /// </summary>
+    private const int ElsewhereLimit = 16;
+
+    [ThreadStatic]
+    private static ContinuationCost? t_running;
+
+    private long _averageTicks;
+    private int _elsewhere;
+
+    public long AverageTicks => Volatile.Read(ref _averageTicks);
+
+    /// <summary>
+    /// Most answers come from other threads than the one that runs this connection's continuations (HTTP/2 streams,
+    /// handlers that await): its reads belong where its writes are, or every exchange changes threads twice.
+    /// </summary>
+    public bool LivesElsewhere => Volatile.Read(ref _elsewhere) > ElsewhereLimit;
+
+    /// <summary>This thread begins (null: ends) to run a continuation with this cost.</summary>
+    public static void SetRunning(ContinuationCost? cost) => t_running = cost;
+
+    /// <summary>The connection flushes on this thread.</summary>
+    public void OnFlush()
+    {
+        int elsewhere = _elsewhere;
+        if (!ReferenceEquals(t_running, this))
+        {
+            Volatile.Write(ref _elsewhere, Math.Min(elsewhere + 1, 2 * ElsewhereLimit));
+        }
+        else if (elsewhere > 0)
+        {
+            Volatile.Write(ref _elsewhere, elsewhere - 1);
+        }
+    }
+
+    /// <summary>
+    /// One run counts for at most 4 times the budget: a single one that was preempted says nothing about the handler
+    /// (it takes three to be offloaded), and a connection that blocked for seconds is back after a dozen quick runs.
+    /// </summary>
+    public void Add(long ticks, long budgetTicks)
+    {
+        long average = _averageTicks;
+        ticks = Math.Min(ticks, budgetTicks << 2);
+        Volatile.Write(ref _averageTicks, average + ((ticks - average) >> Shift));
+    }
+
+    /// <summary>
+    /// The run lost its channel. One is enough to be offloaded, or every new connection of a handler that blocks would
+    /// stop its channel three times; half a dozen quick runs on the pool bring it back.
+    /// </summary>
+    public void AddHandOver(long ticks, long budgetTicks) =>
+        Volatile.Write(ref _averageTicks, Math.Max(_averageTicks, Math.Min(ticks, budgetTicks << 1)));
+}
+
+/// <summary>One awaited operation of the application, resumed by a channel. Reused for the connection's life.</summary>
+internal abstract class Continuation : IThreadPoolWorkItem
+{
+    protected Continuation(ContinuationCost cost, ChannelScheduling scheduling)
+    {
+        Cost = cost;
+        Scheduling = scheduling;
+    }
+
+    public ContinuationCost Cost { get; }
+
+    public ChannelScheduling Scheduling { get; }
+
+    /// <summary>Resumes the application. Never throws: what the application throws, its own task keeps.</summary>
+    public abstract void Run();
+
+    /// <summary>Offloaded: on a pool thread, measured too, so that a connection can come back to its carrier.</summary>
+    void IThreadPoolWorkItem.Execute()
+    {
+        if (!Scheduling.Adaptive)
+        {
+            Run();
+            return;
+        }
+
+        HandlerClock clock = HandlerClock.Start();
+        long start = Stopwatch.GetTimestamp();
+        ContinuationCost.SetRunning(Cost);
+        Run();
+        ContinuationCost.SetRunning(null);
+        long took = Stopwatch.GetTimestamp() - start;
+        Cost.Add(took > Scheduling.BudgetTicks ? clock.Take(took) : took, Scheduling.BudgetTicks);
+    }
+}

@@ -1,0 +1,27 @@
+// What all connections of an endpoint share.
+using System.Buffers;
+using System.Net;
+using Microsoft.Extensions.Logging;
+
+namespace MegaPipe.Kestrel.Internal.Connections;
+
+/// <summary>An endpoint's limits and services, resolved once.</summary>
+internal sealed class EndpointContext(
+    EndPoint endPoint, MegaPipeTransportOptions options, ILogger logger, MemoryPool<byte> memoryPool)
+{
+    public EndPoint EndPoint { get; } = endPoint;
+
+    public ILogger Logger { get; } = logger;
+
+    public MemoryPool<byte> MemoryPool { get; } = memoryPool;
+
+    public bool FinOnError { get; } = options.FinOnError;
+
+    public long PauseReadAt { get; } = Limit(options.MaxReadBufferSize);
+
+    public long ResumeReadBelow { get; } = Math.Max(1, Limit(options.MaxReadBufferSize) / 2);
+
+    public long MaxWriteBufferSize { get; } = Limit(options.MaxWriteBufferSize);
+
+    private static long Limit(long? option) => option is > 0 and { } limit ? limit : long.MaxValue;
+}

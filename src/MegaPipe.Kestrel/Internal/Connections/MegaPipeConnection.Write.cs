@@ -1,0 +1,96 @@
+// Stage write: everything flushed goes out in one request; what is flushed meanwhile joins the next.
+using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Kestrel.Internal.Pipes;
+using MegaPipe.Native;
+
+namespace MegaPipe.Kestrel.Internal.Connections;
+
+internal sealed partial class MegaPipeConnection
+{
+    // The carrier's.
+    private bool _sending;
+    private bool _finishAsked;
+    private IoVectorArray? _vectors;
+
+    private void Send()
+    {
+        if (_sending || _closing)
+        {
+            return;
+        }
+
+        int bytes = _output.TakeWrite(Channel, out nint address, out _vectors);
+        if (bytes == 0)
+        {
+            return;
+        }
+
+        int error = _vectors is null
+            ? Channel.Native.Write(Handle, address, bytes)
+            : Channel.Native.WriteVectors(Handle, _vectors);
+        if (error < 0)
+        {
+            ReturnVectors();
+            FailSending(error);
+            return;
+        }
+
+        _sending = true;
+    }
+
+    /// <summary>The carrier: the write in flight has ended.</summary>
+    private void OnWrite(in ChannelEvent channelEvent)
+    {
+        _sending = false;
+        ReturnVectors();
+        if (_closing)
+        {
+            // Whatever became of it: it was the last one, and flushes must not wait for another.
+            EndSending();
+            return;
+        }
+
+        if (channelEvent.Result < 0)
+        {
+            FailSending(channelEvent.Result);
+            return;
+        }
+
+        _output.Sent(channelEvent.Result);
+        Send();
+        if (_finishAsked && !_sending)
+        {
+            PerformClose(ConnectionAsks.Finish);
+        }
+    }
+
+    private void FailSending(int result)
+    {
+        Exception error;
+        if (IsReset(result))
+        {
+            NoteReset();
+            error = ToResetException(result);
+        }
+        else
+        {
+            error = new SocketException((int)ChannelError.ToSocketError(result));
+            TransportLog.ConnectionError(Logger, this, error);
+        }
+
+        Shutdown(error);
+    }
+
+    /// <summary>No write is in flight and none will be made.</summary>
+    private void EndSending() => _output.Close();
+
+    private void ReturnVectors()
+    {
+        if (_vectors is not null)
+        {
+            Channel.ReturnVectors(_vectors);
+            _vectors = null;
+        }
+    }
+}

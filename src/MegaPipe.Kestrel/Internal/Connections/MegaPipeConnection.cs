@@ -1,0 +1,184 @@
+// One connection: what Kestrel sees of it. Its way through the channel is in the files named after the stages:
+// .Accept.cs, .Read.cs, .Write.cs, .Close.cs.
+using System.Diagnostics.CodeAnalysis;
+using System.IO.Pipelines;
+using System.Net;
+using System.Net.Sockets;
+using System.Buffers;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Pipes;
+using MegaPipe.Native;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.Extensions.Logging;
+
+namespace MegaPipe.Kestrel.Internal.Connections;
+
+internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwner, IChannelRequest,
+    IThreadPoolWorkItem, IDuplexPipe, IPipeOwner, IConnectionIdFeature, IConnectionTransportFeature, IConnectionItemsFeature,
+    IConnectionLifetimeFeature, IConnectionEndPointFeature, IMemoryPoolFeature, IConnectionSocketFeature
+{
+    private readonly EndpointContext _endpoint;
+    private readonly LeasePipeReader _input;
+    private readonly CoalescingPipeWriter _output;
+    private readonly ConnectionFeatures _features;
+    private IDuplexPipe _transport;
+    private IDictionary<object, object?>? _items;
+    private string? _connectionId;
+    private EndPoint? _localEndPoint;
+    private EndPoint? _remoteEndPoint;
+    private int _asks;
+
+    public MegaPipeConnection(
+        TransportChannel channel, EndpointContext endpoint, long handle, EndPoint? local, EndPoint? remote)
+    {
+        Channel = channel;
+        Handle = handle;
+        _endpoint = endpoint;
+        _localEndPoint = local;
+        _remoteEndPoint = remote;
+        ContinuationCost cost = new();
+        _input = new LeasePipeReader(this, cost, channel.Scheduling);
+        _output = new CoalescingPipeWriter(this, cost, channel.Scheduling, endpoint.MaxWriteBufferSize);
+        _connectionClosedToken = _connectionClosed.Token;
+        _transport = this;
+        _features = new ConnectionFeatures(this);
+    }
+
+    /// <summary>Over a connected socket, which is the connection's from now on.</summary>
+    public MegaPipeConnection(TransportChannel channel, EndpointContext endpoint, Socket socket)
+        : this(channel, endpoint, 0, socket.LocalEndPoint, socket.RemoteEndPoint)
+    {
+        _socket = _given = socket;
+        Ask(ConnectionAsks.Join);
+    }
+
+    public TransportChannel Channel { get; }
+
+    /// <summary>The channel's handle. For the carrier.</summary>
+    public long Handle { get; private set; }
+
+    public override string ConnectionId
+    {
+        get => _connectionId ??= ConnectionIds.Next();
+        set => _connectionId = value;
+    }
+
+    public override IFeatureCollection Features => _features;
+
+    [AllowNull]
+    public override IDictionary<object, object?> Items
+    {
+        get => _items ??= new ConnectionItems();
+        set => _items = value;
+    }
+
+    public override IDuplexPipe Transport
+    {
+        get => _transport;
+        set => _transport = value;
+    }
+
+    public override EndPoint? LocalEndPoint
+    {
+        get => _localEndPoint;
+        set => _localEndPoint = value;
+    }
+
+    public override EndPoint? RemoteEndPoint
+    {
+        get => _remoteEndPoint;
+        set => _remoteEndPoint = value;
+    }
+
+    public MemoryPool<byte> MemoryPool => _endpoint.MemoryPool;
+
+    /// <summary>The application's end of the pipes, whatever <see cref="Transport"/> was replaced with.</summary>
+    PipeReader IDuplexPipe.Input => _input;
+
+    PipeWriter IDuplexPipe.Output => _output;
+
+    IChannelRequest? IChannelRequest.NextRequest { get; set; }
+
+    private ILogger Logger => _endpoint.Logger;
+
+    /// <summary>Many asks make one request.</summary>
+    public void Ask(ConnectionAsks asks)
+    {
+        if (Interlocked.Or(ref _asks, (int)asks) == 0)
+        {
+            Channel.Request(this);
+        }
+    }
+
+    public void OnEvent(in ChannelEvent channelEvent)
+    {
+        switch (channelEvent.Stage)
+        {
+            case Stage.Read:
+                OnRead(in channelEvent);
+                break;
+            case Stage.Write:
+                OnWrite(in channelEvent);
+                break;
+            case Stage.Close when channelEvent.IsRetired:
+                Channel.ConnectionCount--;
+                OnRetired();
+                break;
+        }
+    }
+
+    void IChannelRequest.Perform(TransportChannel channel)
+    {
+        ConnectionAsks asks = (ConnectionAsks)Interlocked.Exchange(ref _asks, 0);
+        if (_retired)
+        {
+            PerformAfterRetirement(asks);
+            return;
+        }
+
+        if ((asks & ConnectionAsks.Join) != 0 && !Join())
+        {
+            PerformAfterRetirement(asks);
+            return;
+        }
+
+        if ((asks & ConnectionAsks.ResumeRead) != 0)
+        {
+            _input.ResumeHere();
+        }
+
+        if ((asks & ConnectionAsks.Send) != 0)
+        {
+            Send();
+        }
+
+        if ((asks & ConnectionAsks.TellEnd) != 0)
+        {
+            TellEnd();
+        }
+
+        if ((asks & ConnectionAsks.ResumeReceiving) != 0)
+        {
+            ResumeReceiving();
+        }
+
+        if ((asks & (ConnectionAsks.Finish | ConnectionAsks.Close | ConnectionAsks.Reset)) != 0)
+        {
+            PerformClose(asks);
+        }
+    }
+
+    /// <summary>The handle is already retired: only complete whoever is waiting.</summary>
+    private void PerformAfterRetirement(ConnectionAsks asks)
+    {
+        if ((asks & ConnectionAsks.ResumeRead) != 0)
+        {
+            _input.ResumeHere();
+        }
+    }
+
+    Socket IConnectionSocketFeature.Socket => GetSocket();
+}

@@ -1,0 +1,51 @@
+// A host's channels with what belongs to them: the pool of their connections' memory and their place in the meter.
+using System.Buffers;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Kestrel.Internal.Pipes;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.Logging;
+
+namespace MegaPipe.Kestrel.Internal.Listening;
+
+internal sealed class SharedChannels
+{
+    private SharedChannels(ChannelSet set, MemoryPool<byte> pool)
+    {
+        Set = set;
+        Pool = pool;
+        Report = ChannelReport.For(set);
+    }
+
+    public ChannelSet Set { get; }
+
+    /// <summary>Reads the channels' counters.</summary>
+    public Func<IReadOnlyList<MegaPipeChannelStatus>> Report { get; }
+
+    public MemoryPool<byte> Pool { get; }
+
+    /// <exception cref="PlatformNotSupportedException">io_uring cannot be used.</exception>
+    /// <exception cref="System.Net.Sockets.SocketException">A channel of this size cannot be had.</exception>
+    public static SharedChannels Start(
+        MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools)
+    {
+        SharedChannels channels = new(ChannelSet.Start(options, logger), new TransportMemoryPools(pools).Create());
+        MegaPipeMetrics.Carriers = CarrierPool.Count;
+        MegaPipeMetrics.Add(channels.Report);
+        return channels;
+    }
+
+    /// <summary>They end, and the pool with them, as soon as their connections have.</summary>
+    public void Stop()
+    {
+        MegaPipeMetrics.Remove(Report);
+        _ = StopAsync();
+    }
+
+    private async Task StopAsync()
+    {
+        await Set.StopAsync().ConfigureAwait(false);
+        Pool.Dispose();
+    }
+}
