@@ -4,7 +4,7 @@ using MegaPipe.Kestrel.Internal.Channels;
 
 namespace MegaPipe.Kestrel.Internal.Pipes;
 
-/// <summary>The data, oldest first. Positions are counted from the connection's start. Under the reader's lock.</summary>
+/// <summary>Oldest first. Positions are counted from the connection's start. Under the reader's lock.</summary>
 internal struct ReceivedData
 {
     private ReceiveSegment? _head;
