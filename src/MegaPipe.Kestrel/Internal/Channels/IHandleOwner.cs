@@ -3,9 +3,7 @@ using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Channels;
 
-/// <summary>
-/// The owner of one of a channel's handles, from <see cref="TransportChannel.Add"/> to its last event.
-/// </summary>
+/// <summary>The owner of a handle of a channel, from <see cref="TransportChannel.Add"/> to its last event.</summary>
 internal interface IHandleOwner
 {
     long Handle { get; }

@@ -1,22 +1,18 @@
 // The connection's writer: fills pool blocks; what is flushed goes out at the end of the carrier's turn, everything of
 // a connection in one request. It keeps the contract of System.IO.Pipelines' own writer: one suite runs against both.
 //
-// Two sides: the application writes and flushes, the carrier sends (CoalescingPipeWriter.Send.cs). Bytes belong to the
-// application until they are flushed, to the kernel while a write is in flight.
+// Two sides: the application writes and flushes, the carrier sends. Bytes belong to the application until they are
+// flushed, to the kernel while a write is in flight. The bytes themselves are in SendBlocks.
 using System.Buffers;
 using System.IO.Pipelines;
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Pipes;
 
-internal sealed partial class CoalescingPipeWriter : PipeWriter
+internal sealed class CoalescingPipeWriter : PipeWriter
 {
-    /// <summary>
-    /// Unflushed bytes after which blocks get larger: renting and gathering 256 small ones is 5 % of what 1 MiB costs.
-    /// </summary>
-    private const int LargeAfterBytes = 4 * SendSegment.PoolBytes;
-
     private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
     private readonly TransportChannel _channel;
@@ -24,14 +20,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     private readonly long _pauseAt;
     private readonly long _resumeBelow;
 
-    // Blocks, oldest first. Bytes from _head.Sent up to _flushedIn/_flushedTo may be sent.
-    private SendSegment? _head;
-    private SendSegment? _tail;
-    private SendSegment? _spare;
-    private SendSegment? _flushedIn;
-    private int _flushedTo;
-    private long _unflushed;
-    private long _unsent;
+    private SendBlocks _blocks;
 
     // Set from GetMemory to the next flush: the carrier leaves the tail alone, so no lock is needed in between.
     private bool _writing;
@@ -52,7 +41,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
     public override bool CanGetUnflushedBytes => true;
 
-    public override long UnflushedBytes => _unflushed;
+    public override long UnflushedBytes => _blocks.Unflushed;
 
     public override Memory<byte> GetMemory(int sizeHint = 0)
     {
@@ -68,7 +57,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
 
     public override void Advance(int bytes)
     {
-        SendSegment? tail = _tail;
+        SendSegment? tail = _blocks.Tail;
         if ((uint)bytes > (uint)(tail?.Free ?? 0))
         {
             throw new ArgumentOutOfRangeException(nameof(bytes));
@@ -85,8 +74,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
             PrepareTail(0);
         }
 
-        tail!.Filled += bytes;
-        _unflushed += bytes;
+        _blocks.Fill(bytes);
     }
 
     /// <summary>Writes and flushes, or does neither.</summary>
@@ -178,6 +166,69 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         _connection.OnOutputCompleted(exception);
     }
 
+    /// <summary>Everything flushed has been sent.</summary>
+    public bool IsDrained
+    {
+        get
+        {
+            lock (_sync)
+            {
+                return _blocks.Unsent == 0;
+            }
+        }
+    }
+
+    /// <summary>The carrier: what to send next, as <see cref="SendBlocks.TakeWrite"/> has it.</summary>
+    public int TakeWrite(TransportChannel channel, out nint address, out IoVectorArray? vectors)
+    {
+        lock (_sync)
+        {
+            return _blocks.TakeWrite(channel, out address, out vectors);
+        }
+    }
+
+    /// <summary>The carrier: <paramref name="bytes"/> have been sent.</summary>
+    public void Sent(int bytes)
+    {
+        bool release;
+        lock (_sync)
+        {
+            _blocks.Sent(bytes);
+            ReleaseIdleTail();
+            _paused &= _blocks.Unsent >= _resumeBelow;
+            release = !_paused && _pending.TryRelease();
+        }
+
+        if (release)
+        {
+            _channel.Resume(_pending);
+        }
+    }
+
+    /// <summary>
+    /// The carrier: nothing will be sent any more and no write is in flight. Pending flushes complete.
+    /// </summary>
+    public void Close()
+    {
+        bool release;
+        lock (_sync)
+        {
+            _closed = true;
+            _blocks.GiveUp();
+            if (!_writing)
+            {
+                _blocks.FreeAll();
+            }
+
+            release = _pending.TryRelease();
+        }
+
+        if (release)
+        {
+            _channel.Resume(_pending);
+        }
+    }
+
     /// <summary>
     /// A tail with at least <paramref name="sizeHint"/> (or one) free bytes, which is the application's.
     /// </summary>
@@ -186,7 +237,7 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         ThrowIfCompleted();
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
         int needed = Math.Max(1, sizeHint);
-        SendSegment? tail = _tail;
+        SendSegment? tail = _blocks.Tail;
         if (_writing && tail is not null && tail.Free >= needed)
         {
             return tail;
@@ -195,33 +246,13 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
         lock (_sync)
         {
             _writing = true;
-            tail = _tail;
+            tail = _blocks.Tail;
             if (tail is not null && tail.Free >= needed)
             {
                 return tail;
             }
 
-            SendSegment segment = _spare ?? new SendSegment();
-            _spare = null;
-            segment.Take(
-                _connection.MemoryPool, needed, large: needed > SendSegment.PoolBytes || _unflushed >= LargeAfterBytes);
-            if (tail is null)
-            {
-                _head = segment;
-            }
-            else if (ReferenceEquals(_head, tail) && tail.Filled == 0)
-            {
-                // An empty block that was too small: nothing of it will be sent.
-                Free(tail);
-                _head = segment;
-            }
-            else
-            {
-                tail.Next = segment;
-            }
-
-            _tail = segment;
-            return segment;
+            return _blocks.AddTail(_connection.MemoryPool, needed);
         }
     }
 
@@ -236,25 +267,51 @@ internal sealed partial class CoalescingPipeWriter : PipeWriter
     /// <summary>Hands what was written to the carrier. true when there is something to send.</summary>
     private bool Commit()
     {
-        long bytes = _unflushed;
-        _unflushed = 0;
         _writing = false;
         if (_closed)
         {
-            FreeAll();
+            _blocks.Discard();
             return false;
         }
 
+        long unsent = _blocks.Unsent;
+        long bytes = _blocks.Flush();
         if (bytes == 0)
         {
             ReleaseIdleTail();
             return false;
         }
 
-        _paused |= _unsent < _pauseAt && _unsent + bytes >= _pauseAt;
-        _unsent += bytes;
-        _flushedIn = _tail;
-        _flushedTo = _tail!.Filled;
+        _paused |= unsent < _pauseAt && unsent + bytes >= _pauseAt;
         return true;
+    }
+
+    /// <summary>An idle connection holds no block.</summary>
+    private void ReleaseIdleTail()
+    {
+        if (!_writing && _blocks.IsIdle)
+        {
+            _blocks.FreeAll();
+        }
+    }
+
+    /// <summary>What the pending flush comes to, when its awaiter asks.</summary>
+    private FlushResult FinishFlush(CancellationToken token)
+    {
+        if (_paused && !_canceled && !_closed)
+        {
+            token.ThrowIfCancellationRequested();
+        }
+
+        FlushResult result = new(_canceled, _closed);
+        _canceled = false;
+        return result;
+    }
+
+    /// <summary>The awaited flush.</summary>
+    private sealed class PendingFlush(CoalescingPipeWriter writer, ContinuationCost cost, ChannelScheduling scheduling)
+        : PendingOperation<FlushResult>(writer._sync, cost, scheduling)
+    {
+        protected override FlushResult Finish(CancellationToken token) => writer.FinishFlush(token);
     }
 }

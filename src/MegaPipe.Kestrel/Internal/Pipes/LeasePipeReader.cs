@@ -1,9 +1,8 @@
 // The connection's reader: data stays in the leases it arrived in. Keeps the contract of System.IO.Pipelines' own
 // reader; tests/MegaPipe.Kestrel.Tests/Pipes runs one suite against both.
 //
-// Two sides: the carrier appends (LeasePipeReader.Receive.cs), the application reads. One uncontended lock between
-// them; never held while user code runs, nor when the ring is entered, but for waking the channel once in a life.
-using System.Buffers;
+// Two sides: the carrier appends, the application reads. One uncontended lock between them; never held while user code
+// runs, nor when the ring is entered, but for waking the channel once in a life. The data itself is ReceivedData.
 using System.Diagnostics.CodeAnalysis;
 using System.IO.Pipelines;
 using System.Runtime.ExceptionServices;
@@ -12,7 +11,7 @@ using MegaPipe.Kestrel.Internal.Channels;
 
 namespace MegaPipe.Kestrel.Internal.Pipes;
 
-internal sealed partial class LeasePipeReader : PipeReader
+internal sealed class LeasePipeReader : PipeReader
 {
     /// <summary>What the application may call next; the standard pipe's rules.</summary>
     private enum ReadState
@@ -32,14 +31,7 @@ internal sealed partial class LeasePipeReader : PipeReader
     private readonly TransportChannel _channel;
     private readonly PendingRead _pending;
 
-    // The data, oldest first. Positions are counted from the connection's start.
-    private ReceiveSegment? _head;
-    private int _headOffset;
-    private ReceiveSegment? _tail;
-    private long _received;
-    private long _consumed;
-    private long _examined;
-
+    private ReceivedData _data;
     private ReadState _state;
     private bool _canceled;
     private bool _completed;     // by the application
@@ -56,17 +48,14 @@ internal sealed partial class LeasePipeReader : PipeReader
         _pending = new PendingRead(this, cost, scheduling);
     }
 
-    /// <summary>
-    /// Received and not examined, in bytes: what back-pressure counts, as the standard pipe does. An application that
-    /// examined everything and waits for more must get more.
-    /// </summary>
+    /// <summary>Received and not examined: what back-pressure counts.</summary>
     public long UnreadBytes
     {
         get
         {
             lock (_sync)
             {
-                return _received - _examined;
+                return _data.Unexamined;
             }
         }
     }
@@ -178,35 +167,20 @@ internal sealed partial class LeasePipeReader : PipeReader
                 throw new InvalidOperationException("No reading operation to complete.");
             }
 
-            ReceiveSegment? consumedSegment = (ReceiveSegment?)consumed.GetObject();
-            long consumedTo = consumedSegment is null
-                ? _consumed
-                : consumedSegment.RunningIndex + consumed.GetInteger();
-            long examinedTo = examined.GetObject() is ReceiveSegment examinedSegment
-                ? examinedSegment.RunningIndex + examined.GetInteger()
-                : _examined;
-            if ((examinedTo < consumedTo && examined.GetObject() is not null) || consumedTo < _consumed ||
-                consumedTo > _received || examinedTo > _received)
-            {
-                throw new InvalidOperationException(
-                    "The examined position must be greater than or equal to the consumed position.");
-            }
-
+            returned = _data.Advance(consumed, examined, out returnedEnd);
             _state = ReadState.None;
-            _examined = examinedTo;
-            returned = Consume(consumedSegment, consumedTo, out returnedEnd);
-            resume = _connection.ShouldResumeReading(_received - _examined);
-            if (_head is not null && _channel.Leases.IsScarce)
+            resume = _connection.ShouldResumeReading(_data.Unexamined);
+            if (!_data.IsEmpty && _channel.Leases.IsScarce)
             {
                 // Cut apart first: what was consumed and what is copied are two lists from here on.
-                Detach(returned, returnedEnd);
+                ReceivedData.Detach(returned, returnedEnd);
                 returnedEnd = null;
-                copied = CopyOut();
+                copied = _data.CopyOut(_connection.MemoryPool);
             }
         }
 
-        Return(copied, null);
-        Return(returned, returnedEnd);
+        ReceivedData.Return(copied, null);
+        ReceivedData.Return(returned, returnedEnd);
         if (resume)
         {
             _connection.Ask(ConnectionAsks.ResumeReceiving);
@@ -241,19 +215,92 @@ internal sealed partial class LeasePipeReader : PipeReader
 
             _completed = true;
             _state = ReadState.None;
-            returned = _head;
-            _head = _tail = null;
-            _consumed = _examined = _received;
+            returned = _data.Clear();
             resume = _connection.ShouldResumeReading(0);
         }
 
-        Return(returned, null);
+        ReceivedData.Return(returned, null);
         _connection.OnInputCompleted(resume);
     }
 
+    /// <summary>
+    /// The carrier: takes a lease over. Unexamined bytes after it; -1 when the application does not read any more.
+    /// </summary>
+    public long Append(ReceiveSegment lease)
+    {
+        bool release = false;
+        bool copied = false;
+        long unread;
+        lock (_sync)
+        {
+            if (_completed || _ended)
+            {
+                unread = -1;
+                copied = true;
+            }
+            else
+            {
+                // Scarce leases go back at once, unless the application waits for just these bytes.
+                bool awaited = _pending.IsPending && _data.Unconsumed + lease.Length >= _minimumBytes;
+                if (_channel.Leases.IsScarce && !awaited)
+                {
+                    _data.AppendCopy(lease.Memory.Span, _connection.MemoryPool);
+                    copied = true;
+                }
+                else
+                {
+                    _data.Append(lease);
+                }
+
+                _fresh = true;
+                release = HasResult && _pending.TryRelease();
+
+                // Pausing while the application waits for a minimum would let both wait for ever.
+                unread = _pending.IsWaiting ? 0 : _data.Unexamined;
+            }
+        }
+
+        if (copied)
+        {
+            _channel.Leases.ReturnNow(lease);
+        }
+
+        if (release)
+        {
+            _channel.Resume(_pending);
+        }
+
+        return unread;
+    }
+
+    /// <summary>The carrier: no more data will come; null is the peer's orderly end.</summary>
+    public void End(Exception? error)
+    {
+        bool release;
+        lock (_sync)
+        {
+            if (_ended)
+            {
+                return;
+            }
+
+            _ended = true;
+            _error = error is null ? null : ExceptionDispatchInfo.Capture(error);
+            release = _pending.TryRelease();
+        }
+
+        if (release)
+        {
+            _channel.Resume(_pending);
+        }
+    }
+
+    /// <summary>The carrier: a read that had its result at once, but is to complete here.</summary>
+    public void ResumeHere() => _channel.Resume(_pending);
+
     /// <summary>Whether a read would complete now.</summary>
     private bool HasResult =>
-        (_received > _examined && _received - _consumed >= _minimumBytes) || _ended || _canceled;
+        (_data.Unexamined > 0 && _data.Unconsumed >= _minimumBytes) || _ended || _canceled;
 
     private ReadResult TakeResult()
     {
@@ -269,67 +316,20 @@ internal sealed partial class LeasePipeReader : PipeReader
         }
 
         _state = canceled ? ReadState.Tentative : ReadState.Reading;
-        ReadOnlySequence<byte> data = _head is null
-            ? default
-            : new ReadOnlySequence<byte>(_head, _headOffset, _tail!, _tail!.Length);
-        return new ReadResult(data, canceled, _ended);
+        return new ReadResult(_data.Sequence, canceled, _ended);
     }
 
-    /// <summary>The segments before <paramref name="consumedTo"/>, unlinked from the rest; to be returned.</summary>
-    private ReceiveSegment? Consume(ReceiveSegment? segment, long consumedTo, out ReceiveSegment? end)
+    /// <summary>What the pending read comes to, when its awaiter asks.</summary>
+    private ReadResult FinishRead(CancellationToken token)
     {
-        end = null;
-        if (segment is null)
+        if (!HasResult)
         {
-            return null;
+            _minimumBytes = 0;
+            _state = ReadState.Tentative;
+            token.ThrowIfCancellationRequested();
         }
 
-        ReceiveSegment? first = _head;
-        if (consumedTo == _received)
-        {
-            // Everything: an idle connection holds no buffer.
-            _consumed = consumedTo;
-            _head = _tail = null;
-            _headOffset = 0;
-            return first;
-        }
-
-        _consumed = consumedTo;
-        ReceiveSegment at = segment;
-        int offset = (int)(consumedTo - segment.RunningIndex);
-        if (offset == at.Length)
-        {
-            at = at.NextSegment!;
-            offset = 0;
-        }
-
-        _head = at;
-        _headOffset = offset;
-        end = at;
-        return ReferenceEquals(first, at) ? null : first;
-    }
-
-    /// <summary>Ends the list that begins with <paramref name="first"/> before <paramref name="end"/>.</summary>
-    private static void Detach(ReceiveSegment? first, ReceiveSegment? end)
-    {
-        for (ReceiveSegment? at = first; at is not null; at = at.NextSegment)
-        {
-            if (ReferenceEquals(at.Next, end))
-            {
-                at.UnlinkNext();
-                return;
-            }
-        }
-    }
-
-    private static void Return(ReceiveSegment? segment, ReceiveSegment? end)
-    {
-        while (segment is not null && !ReferenceEquals(segment, end))
-        {
-            ReceiveSegment? next = segment.NextSegment;
-            segment.Return();
-            segment = next;
-        }
+        return TakeResult();
     }
 
     [DoesNotReturn]
@@ -342,5 +342,12 @@ internal sealed partial class LeasePipeReader : PipeReader
         {
             throw new InvalidOperationException("Reading is not allowed after reader was completed.");
         }
+    }
+
+    /// <summary>The awaited read.</summary>
+    private sealed class PendingRead(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
+        : PendingOperation<ReadResult>(reader._sync, cost, scheduling)
+    {
+        protected override ReadResult Finish(CancellationToken token) => reader.FinishRead(token);
     }
 }
