@@ -54,7 +54,8 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
     public async Task BlockedWait_NothingBuilt_SaysWhatBuildsIt(string transport)
     {
         using RunProcess process = RunProcess.Start(
-            Path.Combine(Repository.Crank, "blocked-wait"), $"--transport {transport} --artifacts nowhere", folder.Path);
+            Path.Combine(Repository.Crank, "blocked-wait"), $"--transport {transport} --artifacts nowhere",
+            folder.Path);
         Assert.Equal(1, await process.WaitForExitAsync(s_limit));
         Assert.Contains("nowhere/webapp/WebApp does not exist: crank/prepare builds it", process.Output);
     }
