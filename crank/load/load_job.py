@@ -120,6 +120,24 @@ def generator(name):
     return path
 
 
+def parse_generator(text, cpu_seconds):
+    """The JSON of our own generators as measurements."""
+    try:
+        report = json.loads(text)
+    except ValueError as error:
+        raise LoadError(f"the generator's report is not JSON:\n{text}") from error
+    names = (("mean", "mean"), ("50", "p50"), ("75", "p75"), ("90", "p90"), ("99", "p99"), ("max", "max"))
+    return {
+        "http/requests": report["requests"],
+        "http/rps/mean": report["rps"],
+        "http/requests/badresponses": report["bad_responses"],
+        "http/requests/errors": report["errors"],
+        **{f"http/latency/{name}": report["latency_us"][key] / 1e3 for name, key in names},
+        "http/throughput": report["bytes"] / report["seconds"] / 1e6,
+        "load/cpu": 100 * cpu_seconds / report["seconds"],
+    }
+
+
 def milliseconds(text):
     """'1.47ms', '892.00us' or '2s' as milliseconds, or None."""
     match = re.fullmatch(r"([\d.]+)(us|ms|s|m|h)", text.strip())

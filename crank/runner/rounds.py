@@ -126,8 +126,8 @@ class Scenario:
                 self._options.server_cpus, shlex.split(target.command.replace("{port}", str(ports[0]))))
             return servers.Server(target.name, command, ports[:1])
         url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
-        return servers.Server(target.name, servers.command_of(application), ports, servers.lay_out(application.sources),
-                              application.ready_text, url)
+        return servers.Server(
+            target.name, servers.command_of(application), ports, application.sources, application.ready_text, url)
 
     def _visit(self, run, server, folder):
         target, _, load, _ = run

@@ -88,18 +88,22 @@ def generator_bound(generator_busy, server_busy):
 class Server:
     """A started target."""
 
-    def __init__(self, name, command, ports, folder=None, ready_text="", status_url=None, threads_end=True):
+    def __init__(self, name, command, ports, sources=None, ready_text="", status_url=None, threads_end=True):
         check_free(ports)
         self.name = name
         self.port = ports[0]
         self.status_url = status_url
-        self._folder = folder
         self._ready_text = ready_text
         self._threads_end = threads_end
+        self._folder = lay_out(sources) if sources else None
         self._log = tempfile.NamedTemporaryFile("w+", prefix=f"megapipe-{name}-", suffix=".log", delete=False)
-        # A session of its own: Ctrl+C in the terminal is for the runner, which ends its servers itself.
-        self._process = subprocess.Popen(
-            command, cwd=folder, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            # A session of its own: Ctrl+C in the terminal is for the runner, which ends its servers itself.
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True)
+        except FileNotFoundError as error:
+            self._tidy()
+            raise FatalRunError(f"{os.path.relpath(error.filename)} does not exist: crank/prepare builds it") from error
         self.pid = self._process.pid
 
     def wait_until_ready(self):
@@ -182,12 +186,15 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._log.close()
         said = _read(self._log.name)
+        self._tidy()
+        return said
+
+    def _tidy(self):
+        self._log.close()
         os.unlink(self._log.name)
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
-        return said
 
     def _threads(self):
         with contextlib.suppress(FileNotFoundError):

@@ -48,4 +48,15 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
         Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
         Assert.Matches($"sockets +before {before} +longest wait +[0-9.]+ ms on open", process.Output);
     }
+
+    [LoadJobTheory]
+    [InlineData("sockets")]
+    public async Task BlockedWait_NothingBuilt_SaysWhatBuildsIt(string transport)
+    {
+        using RunProcess process = RunProcess.Start(
+            Path.Combine(Repository.Crank, "blocked-wait"), $"--transport {transport} --artifacts nowhere",
+            folder.Path);
+        Assert.Equal(1, await process.WaitForExitAsync(s_limit));
+        Assert.Contains("nowhere/webapp/WebApp does not exist: crank/prepare builds it", process.Output);
+    }
 }
