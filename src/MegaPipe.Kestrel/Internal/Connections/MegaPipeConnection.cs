@@ -18,7 +18,8 @@ namespace MegaPipe.Kestrel.Internal.Connections;
 
 internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwner, IChannelRequest,
     IThreadPoolWorkItem, IDuplexPipe, IPipeOwner, IConnectionIdFeature, IConnectionTransportFeature,
-    IConnectionItemsFeature, IConnectionLifetimeFeature, IConnectionEndPointFeature, IMemoryPoolFeature, IConnectionSocketFeature
+    IConnectionItemsFeature, IConnectionLifetimeFeature, IConnectionEndPointFeature, IMemoryPoolFeature,
+    IConnectionSocketFeature
 {
     private readonly EndpointContext _endpoint;
     private readonly LeasePipeReader _input;
