@@ -106,6 +106,7 @@ public sealed class TurnRaceTests
         return next;
     }
 
+<<<<<<< HEAD
     /// <summary>
     /// Keeps the rounds at the moment at which both exchange: whoever was first waits longer in the next one. The step
     /// grows while one side stays first and shrinks when it changes.
@@ -154,6 +155,8 @@ public sealed class TurnRaceTests
         }
     }
 
+=======
+>>>>>>> layers
     /// <summary>Both threads leave at the same moment, if both have a CPU.</summary>
     private sealed class Meeting
     {

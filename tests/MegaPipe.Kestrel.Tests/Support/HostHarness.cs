@@ -1,4 +1,5 @@
 // A web application on Kestrel over one transport, its clients, and the leak checks when it is disposed.
+using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Security;
 using System.Net.Sockets;
@@ -42,7 +43,7 @@ public sealed class HostHarness : IAsyncDisposable
     private readonly TransportKind _kind;
     private readonly LeakCheck _leaks;
     private readonly WebApplication _app;
-    private readonly List<IDisposable> _clients = [];
+    private readonly ConcurrentBag<IDisposable> _clients = []; // many tests connect from many threads
     private bool _stopped;
 
     private HostHarness(TransportKind kind, LeakCheck leaks, WebApplication app, LogCapture logs)

@@ -1,4 +1,5 @@
 // One transport without Kestrel above it: bind, accept and connect, and the leak checks when it is disposed.
+using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
 using Microsoft.AspNetCore.Connections;
@@ -17,7 +18,7 @@ public sealed class TransportHarness : IAsyncDisposable
     private readonly ServiceProvider _services;
     private readonly List<IConnectionListener> _listeners = [];
     private readonly List<ConnectionContext> _connections = [];
-    private readonly List<Socket> _clients = [];
+    private readonly ConcurrentBag<Socket> _clients = []; // many tests connect from many threads
 
     private TransportHarness(TransportKind kind, TransportSettings settings)
     {

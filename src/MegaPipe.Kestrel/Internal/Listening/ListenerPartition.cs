@@ -23,7 +23,7 @@ internal sealed class ListenerPartition(
 {
     /// <summary>
     /// Accepts outstanding. Each new one is tried at once and usually in vain, which costs the kernel a socket made and
-    /// freed: with 16 instead of 4 short connections cost 7 % more (native/bench).
+    /// freed: with 16 instead of 4 short connections cost 7 % more (crank/generators/mp-load.c).
     /// </summary>
     private const int Outstanding = 4;
 
