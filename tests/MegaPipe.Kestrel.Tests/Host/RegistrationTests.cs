@@ -191,25 +191,4 @@ public sealed class RegistrationTests
             return new(new OtherListener(endpoint));
         }
     }
-
-    private sealed class OtherListener(EndPoint endPoint) : IConnectionListener
-    {
-        private readonly TaskCompletionSource _unbound = new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-        public EndPoint EndPoint => endPoint;
-
-        public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default)
-        {
-            await _unbound.Task;
-            return null;
-        }
-
-        public ValueTask UnbindAsync(CancellationToken cancellationToken = default)
-        {
-            _unbound.TrySetResult();
-            return default;
-        }
-
-        public ValueTask DisposeAsync() => UnbindAsync();
-    }
 }

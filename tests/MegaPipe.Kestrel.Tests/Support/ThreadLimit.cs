@@ -5,8 +5,6 @@ namespace MegaPipe.Kestrel.Tests.Support;
 
 internal static class ThreadLimit
 {
-    private const int ResourceProcesses = 6;
-
     /// <summary>Nobody else's: the limit counts all threads of a user.</summary>
     private const uint User = 54321;
 
@@ -19,25 +17,10 @@ internal static class ThreadLimit
             throw new InvalidOperationException($"setresuid: errno {Marshal.GetLastPInvokeError()}");
         }
 
-        Set(1);
+        ResourceLimit.SetSoft(ResourceLimit.Processes, 1);
     }
 
-    public static void Lift() => Set(ulong.MaxValue);
-
-    private static void Set(ulong soft)
-    {
-        Limits limits = default;
-        if (GetLimits(ResourceProcesses, ref limits) != 0)
-        {
-            throw new InvalidOperationException($"getrlimit: errno {Marshal.GetLastPInvokeError()}");
-        }
-
-        limits.Soft = Math.Min(soft, limits.Hard);
-        if (SetLimits(ResourceProcesses, ref limits) != 0)
-        {
-            throw new InvalidOperationException($"setrlimit: errno {Marshal.GetLastPInvokeError()}");
-        }
-    }
+    public static void Lift() => ResourceLimit.SetSoft(ResourceLimit.Processes, ulong.MaxValue);
 
     [DllImport("libc", EntryPoint = "getuid")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
@@ -46,18 +29,4 @@ internal static class ThreadLimit
     [DllImport("libc", EntryPoint = "setresuid", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int SetUser(uint real, uint effective, uint saved);
-
-    [DllImport("libc", EntryPoint = "getrlimit", SetLastError = true)]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static extern int GetLimits(int resource, ref Limits limits);
-
-    [DllImport("libc", EntryPoint = "setrlimit", SetLastError = true)]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static extern int SetLimits(int resource, ref Limits limits);
-
-    private struct Limits
-    {
-        public ulong Soft;
-        public ulong Hard;
-    }
 }
