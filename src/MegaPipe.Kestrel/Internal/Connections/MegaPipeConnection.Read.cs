@@ -208,6 +208,11 @@ internal sealed partial class MegaPipeConnection
         {
             EndReceiving(0);
         }
+        else if (_input.IsCompleted)
+        {
+            // Nobody reads on. What the socket holds stays there, and the close knows of it (native/src/stage/close.c).
+            StopReceiving();
+        }
         else
         {
             StartReceiving();

@@ -60,6 +60,18 @@ internal sealed class LeasePipeReader : PipeReader
         }
     }
 
+    /// <summary>The application has completed this reader. Any thread.</summary>
+    public bool IsCompleted
+    {
+        get
+        {
+            lock (_sync)
+            {
+                return _completed;
+            }
+        }
+    }
+
     /// <summary>Something has arrived that the application has not been given.</summary>
     public bool HasFresh
     {
