@@ -2,6 +2,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using MegaPipe.Native.Tests.Support;
 
 namespace MegaPipe.Kestrel.Tests.Support;
 
@@ -27,15 +28,9 @@ internal sealed class LeakCheck
         PosixSignalRegistration.Create(PosixSignal.SIGTERM, _ => { }).Dispose();
     }
 
-    private LeakCheck() => _fdsBefore = CountFds();
+    private LeakCheck() => _fdsBefore = OpenFds.Count();
 
     public static LeakCheck Start() => new();
-
-    /// <summary>
-    /// Sockets, pipes, rings, event and timer fds of this process. Files are left out: the runtime opens an
-    /// assembly whenever a test is the first to need it, and keeps it open.
-    /// </summary>
-    public static int CountFds() => Targets().Count();
 
     /// <summary>Bytes of a counter over all channels; 0 where the transport does not have the counter.</summary>
     public static long Sum(MegaPipeStatus? status, string counter) =>
@@ -63,7 +58,7 @@ internal sealed class LeakCheck
                 () => Sum(status, counter) == 0, () => $"{counter} = {Sum(status, counter)}", $"{counter} is 0");
         }
 
-        if (!kind.IsMegaPipe() && CountFds() > _fdsBefore)
+        if (!kind.IsMegaPipe() && OpenFds.Count() > _fdsBefore)
         {
             // Stock leaves the socket of a failed bind to its finalizer.
             GC.Collect();
@@ -71,19 +66,10 @@ internal sealed class LeakCheck
         }
 
         await Eventually.True(
-            () => CountFds() <= _fdsBefore,
-            () => $"fds before {_fdsBefore}, now {CountFds()}: {DescribeFds()}; connections " +
+            () => OpenFds.Count() <= _fdsBefore,
+            () => $"fds before {_fdsBefore}, now {OpenFds.Count()}: {OpenFds.Describe()}; connections " +
                 $"{Sum(status, "connections")}, handles_live {Sum(status, "handles_live")}, accepted " +
                 $"{Sum(status, "accepted")}",
             "no more fds than before");
     }
-
-    private static IEnumerable<string> Targets() => Directory.GetFileSystemEntries("/proc/self/fd")
-        .Select(path => new FileInfo(path).LinkTarget)
-        .Where(target => target is not null && !target.StartsWith('/'))
-        .Select(target => target!);
-
-    private static string DescribeFds() => string.Join(", ", Targets()
-        .GroupBy(target => target.Split(':')[0] is "anon_inode" ? target : target.Split(':')[0])
-        .Select(group => $"{group.Key} x{group.Count()}"));
 }

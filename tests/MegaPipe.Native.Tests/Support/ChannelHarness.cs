@@ -20,7 +20,7 @@ internal sealed class ChannelHarness : IDisposable
     /// <param name="outer">A harness that lives longer and checks the process's fds for both.</param>
     public ChannelHarness(ChannelConfig? config = null, ChannelHarness? outer = null)
     {
-        _fdsBefore = outer is null ? OpenFds() : int.MaxValue;
+        _fdsBefore = outer is null ? OpenFds.Count() : int.MaxValue;
         Channel = Channel.Create(config ?? new ChannelConfig());
     }
 
@@ -181,11 +181,9 @@ internal sealed class ChannelHarness : IDisposable
         }
 
         // The kernel closes an io_uring's last references in the background.
-        Assert.True(SpinWait.SpinUntil(() => OpenFds() <= _fdsBefore, Patience),
-            $"{OpenFds()} fds are open, {_fdsBefore} were before");
+        Assert.True(SpinWait.SpinUntil(() => OpenFds.Count() <= _fdsBefore, Patience),
+            $"{OpenFds.Count()} fds are open, {_fdsBefore} were before: {OpenFds.Describe()}");
     }
-
-    private static int OpenFds() => Directory.GetFileSystemEntries("/proc/self/fd").Length;
 
     private void RetireAll()
     {
