@@ -103,7 +103,7 @@ internal sealed class TestChannel : IDisposable
 
         foreach (Continuation continuation in continuations)
         {
-            channel.Resume(continuation);
+            channel.Schedule(continuation);
         }
 
         Interlocked.Decrement(ref _inside);

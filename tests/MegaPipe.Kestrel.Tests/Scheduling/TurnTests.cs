@@ -336,7 +336,7 @@ public sealed class TurnTests
     }
 
     [Fact]
-    public void Resume_AboveTheBudget_RunsOnThePool()
+    public void Schedule_AboveTheBudget_RunsOnThePool()
     {
         using TestChannel test = new(carriers: 1);
         using ManualResetEventSlim ran = new();
@@ -361,7 +361,7 @@ public sealed class TurnTests
     }
 
     [Fact]
-    public void Resume_AnswersComeFromElsewhere_RunsOnThePoolUntilTheyDoNot()
+    public void Schedule_AnswersComeFromElsewhere_RunsOnThePoolUntilTheyDoNot()
     {
         using TestChannel test = new(carriers: 1);
         using SemaphoreSlim ran = new(0);

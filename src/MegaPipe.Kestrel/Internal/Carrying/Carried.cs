@@ -198,7 +198,7 @@ internal abstract class Carried
     }
 
     /// <summary>The carrier: has a continuation run, where its cost says. It became ready in this turn.</summary>
-    internal void Resume(Continuation continuation)
+    internal void Schedule(Continuation continuation)
     {
         if (!Scheduling.OnCarrier || _ended)
         {

@@ -11,8 +11,8 @@ internal sealed class LeasePool
 {
     private readonly TransportChannel _channel;
     private readonly Channel _native;
-    private readonly ReceiveSegment[] _segments;
-    private ReceiveSegment? _returned; // the newest, linked to the older ones
+    private readonly Lease[] _leases;
+    private Lease? _returned; // the newest, linked to the older ones
     private int _out;
     private volatile bool _low;
 
@@ -20,10 +20,10 @@ internal sealed class LeasePool
     {
         _channel = channel;
         _native = native;
-        _segments = new ReceiveSegment[native.BufferCount];
-        for (int i = 0; i < _segments.Length; i++)
+        _leases = new Lease[native.BufferCount];
+        for (int i = 0; i < _leases.Length; i++)
         {
-            _segments[i] = new ReceiveSegment(this, native.Buffer((uint)i));
+            _leases[i] = new Lease(this, native.Buffer((uint)i));
         }
     }
 
@@ -31,40 +31,40 @@ internal sealed class LeasePool
     /// More than half of the buffers are with readers: from here on new data is copied to pool memory, so that slow
     /// readers cannot starve the other connections of this channel.
     /// </summary>
-    public bool IsScarce => _out > _segments.Length / 2;
+    public bool IsScarce => _out > _leases.Length / 2;
 
-    /// <summary>The carrier: the segment of a lease that a read event brought.</summary>
+    /// <summary>The carrier: the lease that a read event brought, with its data.</summary>
     public ReceiveSegment Take(in ChannelEvent channelEvent)
     {
-        ReceiveSegment segment = _segments[channelEvent.Lease];
-        segment.Fill(channelEvent.Result);
-        if (++_out >= _segments.Length * 3 / 4)
+        Lease lease = _leases[channelEvent.Lease];
+        lease.Fill(channelEvent.Result);
+        if (++_out >= _leases.Length * 3 / 4)
         {
             _low = true;
         }
 
-        return segment;
+        return lease;
     }
 
     /// <summary>The carrier: gives a lease back at once.</summary>
-    public void ReturnNow(ReceiveSegment segment)
+    public void ReturnNow(ReceiveSegment lease)
     {
         _out--;
-        segment.Reset();
-        _native.Release(segment.Lease);
+        lease.Reset();
+        _native.Release(((Lease)lease).Number);
     }
 
     /// <summary>
     /// Any thread: gives a lease back at the carrier's next turn, which is made to come when leases are low.
     /// </summary>
-    public void Return(ReceiveSegment segment)
+    private void Return(Lease lease)
     {
-        segment.Reset();
-        ReceiveSegment? newest = Volatile.Read(ref _returned);
+        lease.Reset();
+        Lease? newest = Volatile.Read(ref _returned);
         while (true)
         {
-            segment.NextReturned = newest;
-            ReceiveSegment? seen = Interlocked.CompareExchange(ref _returned, segment, newest);
+            lease.NextReturned = newest;
+            Lease? seen = Interlocked.CompareExchange(ref _returned, lease, newest);
             if (ReferenceEquals(seen, newest))
             {
                 break;
@@ -87,19 +87,37 @@ internal sealed class LeasePool
             return;
         }
 
-        ReceiveSegment? segment = Interlocked.Exchange(ref _returned, null);
-        while (segment is not null)
+        Lease? lease = Interlocked.Exchange(ref _returned, null);
+        while (lease is not null)
         {
-            ReceiveSegment? next = segment.NextReturned;
-            segment.NextReturned = null;
+            Lease? next = lease.NextReturned;
+            lease.NextReturned = null;
             _out--;
-            _native.Release(segment.Lease);
-            segment = next;
+            _native.Release(lease.Number);
+            lease = next;
         }
 
-        if (_low && _out < _segments.Length / 2)
+        if (_low && _out < _leases.Length / 2)
         {
             _low = false;
         }
+    }
+
+    /// <summary>A receive buffer, made once and used again for the channel's life.</summary>
+    private sealed class Lease(LeasePool pool, LeasedBuffer buffer) : ReceiveSegment
+    {
+        private readonly Memory<byte> _available = buffer.Memory;
+
+        public uint Number => buffer.Lease;
+
+        public override bool IsLease => true;
+
+        /// <summary>The next older one that was returned.</summary>
+        public Lease? NextReturned { get; set; }
+
+        /// <summary>The kernel put <paramref name="bytes"/> into the buffer.</summary>
+        public void Fill(int bytes) => Memory = _available[..bytes];
+
+        public override void Return() => pool.Return(this);
     }
 }

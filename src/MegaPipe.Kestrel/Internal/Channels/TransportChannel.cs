@@ -19,7 +19,7 @@ internal sealed class TransportChannel : Carried
 
     private readonly Channel _native;
     private readonly ChannelEvent[] _events = Channel.AllocateEvents(EventCapacity);
-    private IHandleOwner?[] _owners = new IHandleOwner?[256]; // by the slots of their handles
+    private Registration[] _owners = new Registration[256]; // by the slots of their handles
     private int _ownerCount;
     private ChannelRequestQueue _requests;
 
@@ -192,20 +192,28 @@ internal sealed class TransportChannel : Carried
     private void TryApply(in ChannelEvent channelEvent)
     {
         long handle = channelEvent.Stage == Stage.Accept ? channelEvent.Source : channelEvent.Handle;
-        if (Find(handle) is not { } owner)
+        (IHandleOwner? owner, IReceiver? receiver) = Find(handle);
+        if (owner is null)
         {
             return;
         }
 
         if (channelEvent.IsRetired)
         {
-            _owners[HandleSlot.Of(handle)] = null;
+            _owners[HandleSlot.Of(handle)] = default;
             _ownerCount--;
         }
 
         try
         {
-            owner.OnEvent(in channelEvent);
+            if (channelEvent.Stage == Stage.Read)
+            {
+                receiver!.OnRead(in channelEvent);
+            }
+            else
+            {
+                owner.OnEvent(in channelEvent);
+            }
         }
         catch (Exception error)
         {
@@ -213,16 +221,19 @@ internal sealed class TransportChannel : Carried
         }
     }
 
-    private IHandleOwner? Find(long handle)
+    private Registration Find(long handle)
     {
         int slot = HandleSlot.Of(handle);
-        return slot < _owners.Length ? _owners[slot] : null;
+        return slot < _owners.Length ? _owners[slot] : default;
     }
 
-    internal bool Has(IHandleOwner owner) => ReferenceEquals(Find(owner.Handle), owner);
+    internal bool Has(IHandleOwner owner) => ReferenceEquals(Find(owner.Handle).Owner, owner);
 
-    /// <summary>The carrier: from here on <paramref name="owner"/> gets the events of its handle.</summary>
-    internal void Add(IHandleOwner owner)
+    /// <summary>
+    /// The carrier: from here on <paramref name="owner"/> gets the events of its handle, and
+    /// <paramref name="receiver"/> those of its reads.
+    /// </summary>
+    internal void Add(IHandleOwner owner, IReceiver? receiver = null)
     {
         int slot = HandleSlot.Of(owner.Handle);
         if (slot >= _owners.Length)
@@ -230,8 +241,8 @@ internal sealed class TransportChannel : Carried
             Array.Resize(ref _owners, Math.Max(slot + 1, _owners.Length * 2));
         }
 
-        Debug.Assert(_owners[slot] is null);
-        _owners[slot] = owner;
+        Debug.Assert(_owners[slot].Owner is null);
+        _owners[slot] = new Registration(owner, receiver);
         _ownerCount++;
     }
 
@@ -304,6 +315,8 @@ internal sealed class TransportChannel : Carried
         vectors.Clear();
         _vectors.Push(vectors);
     }
+
+    private readonly record struct Registration(IHandleOwner? Owner, IReceiver? Receiver);
 
     private sealed class Waker(Channel native) : IThreadPoolWorkItem
     {

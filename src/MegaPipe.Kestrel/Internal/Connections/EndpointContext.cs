@@ -17,9 +17,7 @@ internal sealed class EndpointContext(
 
     public bool FinOnError { get; } = options.FinOnError;
 
-    public long PauseReadAt { get; } = Limit(options.MaxReadBufferSize);
-
-    public long ResumeReadBelow { get; } = Math.Max(1, Limit(options.MaxReadBufferSize) / 2);
+    public long MaxReadBufferSize { get; } = Limit(options.MaxReadBufferSize);
 
     public long MaxWriteBufferSize { get; } = Limit(options.MaxWriteBufferSize);
 

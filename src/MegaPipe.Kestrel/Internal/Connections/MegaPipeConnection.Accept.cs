@@ -12,10 +12,10 @@ internal sealed partial class MegaPipeConnection
     /// <summary>The carrier, at the accept event: reading starts in the same batch.</summary>
     public void Start()
     {
-        Channel.Add(this);
+        Channel.Add(this, _input);
         Channel.ConnectionCount++;
         Channel.AcceptedCount++;
-        StartReceiving();
+        StartReading();
     }
 
     /// <summary>
@@ -36,13 +36,14 @@ internal sealed partial class MegaPipeConnection
         if (handle >= 0)
         {
             Handle = handle;
-            Channel.Add(this);
+            Channel.Add(this, _input);
             Channel.ConnectionCount++;
-            StartReceiving();
+            StartReading();
             return true;
         }
 
         _closing = true;
+        _input.Pressure.Close();
         TrySetReason(
             ChannelError.ToException((int)handle, "Taking a connected socket"), abort: !_endpoint.FinOnError);
         EndSending();

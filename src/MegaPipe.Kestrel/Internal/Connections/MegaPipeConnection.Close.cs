@@ -133,6 +133,7 @@ internal sealed partial class MegaPipeConnection
         }
 
         _closing = true;
+        _input.Pressure.Close();
         bool abort = (asks & ConnectionAsks.Reset) != 0;
         EndSocket(abort);
         int error = Channel.Native.Close(Handle, abort);
@@ -147,7 +148,7 @@ internal sealed partial class MegaPipeConnection
     private void OnRetired()
     {
         _retired = true;
-        EndReceiving(ChannelError.Canceled);
+        EndReading(ChannelError.Canceled);
         TellEnd();
         _given?.Dispose();
         _retiredDone.TrySetResult();

@@ -1,6 +1,5 @@
-// Stage read: leased reads into the connection's reader, back-pressure by pausing them.
+// Stage read, but for the data itself, which goes to the reader: how reading starts, pauses and ends.
 using System.Net.Sockets;
-using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Native;
@@ -10,44 +9,17 @@ namespace MegaPipe.Kestrel.Internal.Connections;
 
 internal sealed partial class MegaPipeConnection
 {
-    private enum Receiving
-    {
-        Idle,
-        Armed,
-        Pausing,
-        Paused,
-        Ended,
-    }
-
-    // The carrier's.
-    private Receiving _receiving;
-    private bool _finBehindPause;
-    private bool _resetNoted;
-
     /// <summary>
     /// How long an application that does not read what came before the FIN may be without notice of the FIN.
     /// </summary>
     private static readonly TimeSpan s_tellEndWithin = TimeSpan.FromMilliseconds(10);
 
+    // The carrier's.
+    private bool _resetNoted;
     private bool _endTold;
 
     // Written by the carrier, read by the application: it is to say when it has taken what came before the FIN.
     private volatile bool _endUntold;
-
-    // Written by the carrier; read by the application, to ask for a resume only when there is a pause.
-    private volatile bool _receivingPaused;
-
-    public bool ShouldResumeReading(long unread) => _receivingPaused && unread < _endpoint.ResumeReadBelow;
-
-    public void OnInputCompleted(bool resume)
-    {
-        if (resume)
-        {
-            Ask(ConnectionAsks.ResumeReceiving);
-        }
-
-        OnInputTaken();
-    }
 
     /// <summary>Any thread: the application has, or will not take, what had arrived.</summary>
     public void OnInputTaken()
@@ -58,83 +30,41 @@ internal sealed partial class MegaPipeConnection
         }
     }
 
-    private void StartReceiving()
+    private void StartReading()
     {
+        _input.Pressure.Start();
         int error = Channel.Native.ReadStart(Handle);
         if (error < 0)
         {
-            EndReceiving(error);
-            return;
+            EndReading(error);
         }
-
-        _receiving = Receiving.Armed;
     }
 
-    /// <summary>The carrier: a read event.</summary>
-    private void OnRead(in ChannelEvent channelEvent)
+    public void OnReadEnd(in ChannelEvent channelEvent)
     {
+        int result = channelEvent.Result;
         if (channelEvent.IsHangUp)
         {
-            OnHangUp(channelEvent.Result);
+            OnHangUp(result);
             return;
         }
 
-        if (channelEvent.IsLeased)
+        if (result == 0 || result == ChannelError.Canceled)
         {
-            ReceiveSegment lease = Channel.Leases.Take(in channelEvent);
-            if (_receiving == Receiving.Ended)
+            switch (_input.Pressure.Stop(atEnd: result == 0))
             {
-                Channel.Leases.ReturnNow(lease);
-                return;
-            }
-
-            long unread;
-            try
-            {
-                unread = _input.Append(lease);
-            }
-            catch
-            {
-                Channel.Leases.ReturnNow(lease); // it was to be copied, and there was no memory to copy it to
-                throw;
-            }
-
-            if (unread < 0)
-            {
-                StopReceiving();
-                return;
-            }
-
-            if (unread >= _endpoint.PauseReadAt && _receiving == Receiving.Armed)
-            {
-                PauseReceiving();
+                case ReadFlow.Paused:
+                    return;
+                case ReadFlow.PausedAtEnd: // the FIN stays behind the data that the application has not read
+                    TellEnd();
+                    return;
+                case ReadFlow.Idle: // a resume came before the pause was complete
+                    GoOnReading();
+                    return;
             }
         }
 
-        if (channelEvent.HasMore)
-        {
-            return;
-        }
-
-        if (_receiving == Receiving.Pausing && !_closing &&
-            (channelEvent.Result == ChannelError.Canceled || channelEvent.Result == 0))
-        {
-            // The peer's FIN stays behind the data that the application has not read.
-            _receiving = Receiving.Paused;
-            _finBehindPause = channelEvent.Result == 0;
-            if (!_receivingPaused)
-            {
-                EndPause(); // a resume came before the pause was complete
-            }
-            else if (_finBehindPause)
-            {
-                TellEnd();
-            }
-
-            return;
-        }
-
-        EndReceiving(channelEvent.Result);
+        EndReading(result);
     }
 
     /// <summary>
@@ -143,7 +73,7 @@ internal sealed partial class MegaPipeConnection
     /// </summary>
     private void OnHangUp(int result)
     {
-        if (_receiving != Receiving.Paused || _closing)
+        if (_input.Pressure.Flow is not (ReadFlow.Paused or ReadFlow.PausedAtEnd))
         {
             return;
         }
@@ -154,81 +84,69 @@ internal sealed partial class MegaPipeConnection
         }
         else
         {
-            EndReceiving(result);
+            EndReading(result);
         }
     }
 
-    /// <summary>The application has completed its reader: what still arrives stays in the socket.</summary>
-    private void StopReceiving()
+    /// <summary>What still arrives stays in the socket, and the close knows of it (native/src/stage/close.c).</summary>
+    public void StopReading()
     {
-        if (_receiving == Receiving.Armed)
+        if (_input.Pressure.Flow == ReadFlow.Flowing)
         {
             Channel.Native.ReadPause(Handle);
         }
 
-        _receiving = Receiving.Ended;
         _input.End(null);
         TellEnd();
     }
 
-    private void PauseReceiving()
+    public void PauseReading()
     {
-        _receiving = Receiving.Pausing;
-        _receivingPaused = true;
         Channel.PauseCount++;
         TransportLog.ConnectionPause(Logger, this);
         int error = Channel.Native.ReadPause(Handle);
         System.Diagnostics.Debug.Assert(error >= 0);
-
-        // The application may have read on between the decision and the announcement.
-        if (_input.UnreadBytes < _endpoint.ResumeReadBelow)
-        {
-            ResumeReceiving();
-        }
     }
 
-    private void ResumeReceiving()
+    private void ResumeReading()
     {
-        if (!_receivingPaused)
+        if (!_input.Pressure.TryResume())
         {
             return;
         }
 
-        _receivingPaused = false;
         TransportLog.ConnectionResume(Logger, this);
-        if (_receiving == Receiving.Paused && !_closing)
+        switch (_input.Pressure.Flow)
         {
-            EndPause();
+            case ReadFlow.Idle:
+                GoOnReading();
+                break;
+            case ReadFlow.PausedAtEnd:
+                EndReading(0);
+                break;
         }
     }
 
-    private void EndPause()
+    private void GoOnReading()
     {
-        if (_finBehindPause)
+        if (_input.IsCompleted)
         {
-            EndReceiving(0);
-        }
-        else if (_input.IsCompleted)
-        {
-            // Nobody reads on. What the socket holds stays there, and the close knows of it (native/src/stage/close.c).
-            StopReceiving();
+            StopReading();
         }
         else
         {
-            StartReceiving();
+            StartReading();
         }
     }
 
     /// <summary>The carrier: reading is over; 0 is the peer's FIN.</summary>
-    private void EndReceiving(int result)
+    private void EndReading(int result)
     {
-        if (_receiving == Receiving.Ended)
+        if (_input.Pressure.Flow == ReadFlow.Ended)
         {
             return;
         }
 
-        _receiving = Receiving.Ended;
-        _receivingPaused = false;
         Exception? error = null;
         if (_shutdownReason is { } reason)
         {

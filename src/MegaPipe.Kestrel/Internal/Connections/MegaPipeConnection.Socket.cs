@@ -163,7 +163,7 @@ internal sealed partial class MegaPipeConnection
                 Span<byte> state = stackalloc byte[1];
                 GetRawSocketOption((int)SocketOptionLevel.Tcp, TcpInfo, state);
                 return LingerState is { Enabled: true, LingerTime: 0 } ||
-                    (state[0] is Established && connection._receiving == Receiving.Armed) ||
+                    (state[0] is Established && connection._input.Pressure.Flow == ReadFlow.Flowing) ||
                     (state[0] is Established or CloseWait && connection._sending);
             }
             catch (SocketException)

@@ -41,7 +41,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         _localEndPoint = local;
         _remoteEndPoint = remote;
         ContinuationCost cost = new();
-        _input = new LeasePipeReader(this, cost, channel.Scheduling);
+        _input = new LeasePipeReader(this, cost, channel.Scheduling, endpoint.MaxReadBufferSize);
         _output = new CoalescingPipeWriter(this, cost, channel.Scheduling, endpoint.MaxWriteBufferSize);
         _connectionClosedToken = _connectionClosed.Token;
         _transport = this;
@@ -118,9 +118,6 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
     {
         switch (channelEvent.Stage)
         {
-            case Stage.Read:
-                OnRead(in channelEvent);
-                break;
             case Stage.Write:
                 OnWrite(in channelEvent);
                 break;
@@ -146,9 +143,9 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
             return;
         }
 
-        if ((asks & ConnectionAsks.ResumeRead) != 0)
+        if ((asks & ConnectionAsks.CompleteRead) != 0)
         {
-            _input.ResumeHere();
+            _input.CompleteHere();
         }
 
         if ((asks & ConnectionAsks.Send) != 0)
@@ -161,9 +158,9 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
             TellEnd();
         }
 
-        if ((asks & ConnectionAsks.ResumeReceiving) != 0)
+        if ((asks & ConnectionAsks.Resume) != 0)
         {
-            ResumeReceiving();
+            ResumeReading();
         }
 
         if ((asks & (ConnectionAsks.Finish | ConnectionAsks.Close | ConnectionAsks.Reset)) != 0)
@@ -175,9 +172,9 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
     /// <summary>The handle is already retired: only complete whoever is waiting.</summary>
     private void PerformAfterRetirement(ConnectionAsks asks)
     {
-        if ((asks & ConnectionAsks.ResumeRead) != 0)
+        if ((asks & ConnectionAsks.CompleteRead) != 0)
         {
-            _input.ResumeHere();
+            _input.CompleteHere();
         }
     }
 

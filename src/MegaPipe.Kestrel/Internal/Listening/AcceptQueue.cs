@@ -28,7 +28,7 @@ internal sealed class AcceptQueue
 
         if (release)
         {
-            channel.Resume(_pending);
+            channel.Schedule(_pending);
         }
     }
 

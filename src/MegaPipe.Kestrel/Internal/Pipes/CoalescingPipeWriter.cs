@@ -201,7 +201,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
 
         if (release)
         {
-            _channel.Resume(_pending);
+            _channel.Schedule(_pending);
         }
     }
 
@@ -225,7 +225,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
 
         if (release)
         {
-            _channel.Resume(_pending);
+            _channel.Schedule(_pending);
         }
     }
 

@@ -1,6 +1,7 @@
 // What the two pipe ends ask of the connection that they belong to.
 using System.Buffers;
 using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Pipes;
 
@@ -17,16 +18,17 @@ internal interface IPipeOwner
     /// <summary>Any thread: has the carrier do something for the connection.</summary>
     void Ask(ConnectionAsks asks);
 
-    /// <summary>
-    /// Any thread: whether an AdvanceTo that left <paramref name="unread"/> bytes should end a pause.
-    /// </summary>
-    bool ShouldResumeReading(long unread);
-
-    /// <summary>Any thread: the application has completed its reader.</summary>
-    void OnInputCompleted(bool resume);
-
     /// <summary>Any thread: the application has, or will not take, what had arrived.</summary>
     void OnInputTaken();
+
+    /// <summary>The carrier: the application has too much unread.</summary>
+    void PauseReading();
+
+    /// <summary>The carrier: data has come, and the application has completed its reader.</summary>
+    void StopReading();
+
+    /// <summary>The carrier: a read brings no more data, or the peer has ended the connection during a pause.</summary>
+    void OnReadEnd(in ChannelEvent channelEvent);
 
     /// <summary>Any thread: the application has completed its writer.</summary>
     void OnOutputCompleted(Exception? exception);
@@ -41,11 +43,11 @@ internal enum ConnectionAsks
     /// <summary>Flushed bytes wait.</summary>
     Send = 1,
 
-    /// <summary>Unread data fell below half of the limit.</summary>
-    ResumeReceiving = 2,
+    /// <summary>Unread data fell below half of the limit: reading goes on.</summary>
+    Resume = 2,
 
     /// <summary>A read that has its result is to complete on the carrier.</summary>
-    ResumeRead = 4,
+    CompleteRead = 4,
 
     /// <summary>The application completed its output: FIN once everything is sent.</summary>
     Finish = 8,

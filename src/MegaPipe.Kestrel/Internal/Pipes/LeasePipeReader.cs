@@ -1,17 +1,19 @@
 // The connection's reader: data stays in the leases it arrived in. Keeps the contract of System.IO.Pipelines' own
 // reader; tests/MegaPipe.Kestrel.Tests/Pipes runs one suite against both.
 //
-// Two sides: the carrier appends, the application reads. One uncontended lock between them; never held while user code
-// runs, nor when the ring is entered, but for waking the channel once in a life. The data itself is ReceivedData.
+// Two sides: the carrier receives, the application reads. One uncontended lock between them; never held while user code
+// runs, nor when the ring is entered, but for waking the channel once in a life. The data itself is ReceivedData, and
+// BackPressure decides whether more is to come.
 using System.Diagnostics.CodeAnalysis;
 using System.IO.Pipelines;
 using System.Runtime.ExceptionServices;
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Pipes;
 
-internal sealed class LeasePipeReader : PipeReader
+internal sealed class LeasePipeReader : PipeReader, IReceiver
 {
     /// <summary>What the application may call next; the standard pipe's rules.</summary>
     private enum ReadState
@@ -32,33 +34,26 @@ internal sealed class LeasePipeReader : PipeReader
     private readonly PendingRead _pending;
 
     private ReceivedData _data;
+    private BackPressure _pressure;
     private ReadState _state;
     private bool _canceled;
     private bool _completed;     // by the application
-    private bool _ended;         // no more data will come
     private bool _fresh;         // data that no result has brought yet
     private bool _onChannel;     // a read of this connection has completed on its channel
     private ExceptionDispatchInfo? _error;
     private int _minimumBytes;   // of the pending ReadAtLeastAsync
 
-    public LeasePipeReader(IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling)
+    public LeasePipeReader(
+        IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt)
     {
         _connection = connection;
         _channel = connection.Channel;
         _pending = new PendingRead(this, cost, scheduling);
+        _pressure = new BackPressure(pauseAt);
     }
 
-    /// <summary>Received and not examined: what back-pressure counts.</summary>
-    public long UnreadBytes
-    {
-        get
-        {
-            lock (_sync)
-            {
-                return _data.Unexamined;
-            }
-        }
-    }
+    /// <summary>For the carrier; any thread may look.</summary>
+    public ref BackPressure Pressure => ref _pressure;
 
     /// <summary>The application has completed this reader. Any thread.</summary>
     public bool IsCompleted
@@ -92,7 +87,7 @@ internal sealed class LeasePipeReader : PipeReader
 
     private ValueTask<ReadResult> ReadAsync(int minimumBytes, CancellationToken cancellationToken)
     {
-        bool onChannel = false;
+        bool resume, onChannel = false;
         lock (_sync)
         {
             ThrowIfCompleted();
@@ -121,6 +116,7 @@ internal sealed class LeasePipeReader : PipeReader
             }
 
             _onChannel = true;
+            resume = minimumBytes > 0 && _pressure.ShouldResume(0);
             _pending.Begin(cancellationToken);
             if (onChannel)
             {
@@ -128,14 +124,14 @@ internal sealed class LeasePipeReader : PipeReader
             }
         }
 
-        if (minimumBytes > 0 && _connection.ShouldResumeReading(0))
+        if (resume)
         {
-            _connection.Ask(ConnectionAsks.ResumeReceiving);
+            _connection.Ask(ConnectionAsks.Resume);
         }
 
         if (onChannel)
         {
-            _connection.Ask(ConnectionAsks.ResumeRead);
+            _connection.Ask(ConnectionAsks.CompleteRead);
         }
 
         return _pending.Await();
@@ -181,7 +177,7 @@ internal sealed class LeasePipeReader : PipeReader
 
             returned = _data.Advance(consumed, examined, out returnedEnd);
             _state = ReadState.None;
-            resume = _connection.ShouldResumeReading(_data.Unexamined);
+            resume = _pressure.ShouldResume(_data.Unexamined);
             if (!_data.IsEmpty && _channel.Leases.IsScarce)
             {
                 // Cut apart first: what was consumed and what is copied are two lists from here on.
@@ -195,7 +191,7 @@ internal sealed class LeasePipeReader : PipeReader
         ReceivedData.Return(returned, returnedEnd);
         if (resume)
         {
-            _connection.Ask(ConnectionAsks.ResumeReceiving);
+            _connection.Ask(ConnectionAsks.Resume);
         }
     }
 
@@ -228,61 +224,82 @@ internal sealed class LeasePipeReader : PipeReader
             _completed = true;
             _state = ReadState.None;
             returned = _data.Clear();
-            resume = _connection.ShouldResumeReading(0);
+            resume = _pressure.ShouldResume(0);
         }
 
         ReceivedData.Return(returned, null);
-        _connection.OnInputCompleted(resume);
-    }
-
-    /// <summary>
-    /// The carrier: takes a lease over. Unexamined bytes after it; -1 when the application does not read any more.
-    /// </summary>
-    public long Append(ReceiveSegment lease)
-    {
-        bool release = false;
-        bool copied = false;
-        long unread;
-        lock (_sync)
+        if (resume)
         {
-            if (_completed || _ended)
-            {
-                unread = -1;
-                copied = true;
-            }
-            else
-            {
-                // Scarce leases go back at once, unless the application waits for just these bytes.
-                bool awaited = _pending.IsPending && _data.Unconsumed + lease.Length >= _minimumBytes;
-                if (_channel.Leases.IsScarce && !awaited)
-                {
-                    _data.AppendCopy(lease.Memory.Span, _connection.MemoryPool);
-                    copied = true;
-                }
-                else
-                {
-                    _data.Append(lease);
-                }
-
-                _fresh = true;
-                release = HasResult && _pending.TryRelease();
-
-                // Pausing while the application waits for a minimum would let both wait for ever.
-                unread = _pending.IsWaiting ? 0 : _data.Unexamined;
-            }
+            _connection.Ask(ConnectionAsks.Resume);
         }
 
-        if (copied)
+        _connection.OnInputTaken();
+    }
+
+    void IReceiver.OnRead(in ChannelEvent channelEvent)
+    {
+        if (channelEvent.IsLeased)
         {
-            _channel.Leases.ReturnNow(lease);
+            Append(_channel.Leases.Take(in channelEvent));
+        }
+
+        if (channelEvent.IsHangUp || !channelEvent.HasMore)
+        {
+            _connection.OnReadEnd(in channelEvent);
+        }
+    }
+
+    private void Append(ReceiveSegment lease)
+    {
+        bool kept = false, release = false, pause = false, unwanted;
+        try
+        {
+            lock (_sync)
+            {
+                unwanted = _completed && !IsEnded;
+                if (!_completed && !IsEnded)
+                {
+                    // Scarce leases go back at once, unless the application waits for just these bytes.
+                    kept = !_channel.Leases.IsScarce ||
+                        (_pending.IsPending && _data.Unconsumed + lease.Length >= _minimumBytes);
+                    if (kept)
+                    {
+                        _data.Append(lease);
+                    }
+                    else
+                    {
+                        _data.AppendCopy(lease.Memory.Span, _connection.MemoryPool);
+                    }
+
+                    _fresh = true;
+                    release = HasResult && _pending.TryRelease();
+
+                    // Pausing while the application waits for a minimum would let both wait for ever.
+                    pause = !_pending.IsWaiting && _pressure.TryPause(_data.Unexamined);
+                }
+            }
+        }
+        finally
+        {
+            if (!kept)
+            {
+                _channel.Leases.ReturnNow(lease);
+            }
         }
 
         if (release)
         {
-            _channel.Resume(_pending);
+            _channel.Schedule(_pending);
         }
 
-        return unread;
+        if (unwanted)
+        {
+            _connection.StopReading();
+        }
+        else if (pause)
+        {
+            _connection.PauseReading();
+        }
     }
 
     /// <summary>The carrier: no more data will come; null is the peer's orderly end.</summary>
@@ -291,28 +308,29 @@ internal sealed class LeasePipeReader : PipeReader
         bool release;
         lock (_sync)
         {
-            if (_ended)
+            if (!_pressure.TryEnd())
             {
                 return;
             }
 
-            _ended = true;
             _error = error is null ? null : ExceptionDispatchInfo.Capture(error);
             release = _pending.TryRelease();
         }
 
         if (release)
         {
-            _channel.Resume(_pending);
+            _channel.Schedule(_pending);
         }
     }
 
     /// <summary>The carrier: a read that had its result at once, but is to complete here.</summary>
-    public void ResumeHere() => _channel.Resume(_pending);
+    public void CompleteHere() => _channel.Schedule(_pending);
 
     /// <summary>Whether a read would complete now.</summary>
     private bool HasResult =>
-        (_data.Unexamined > 0 && _data.Unconsumed >= _minimumBytes) || _ended || _canceled;
+        (_data.Unexamined > 0 && _data.Unconsumed >= _minimumBytes) || IsEnded || _canceled;
+
+    private bool IsEnded => _pressure.Flow == ReadFlow.Ended;
 
     private ReadResult TakeResult()
     {
@@ -328,7 +346,7 @@ internal sealed class LeasePipeReader : PipeReader
         }
 
         _state = canceled ? ReadState.Tentative : ReadState.Reading;
-        return new ReadResult(_data.Sequence, canceled, _ended);
+        return new ReadResult(_data.Sequence, canceled, IsEnded);
     }
 
     /// <summary>What the pending read comes to, when its awaiter asks.</summary>

@@ -39,10 +39,10 @@ internal struct ReceivedData
     {
         while (!data.IsEmpty)
         {
-            int taken = _tail?.Append(data) ?? 0;
+            int taken = _tail is Copy copy ? copy.Append(data) : 0;
             if (taken == 0)
             {
-                Link(new ReceiveSegment(pool.Rent()));
+                Link(new Copy(pool.Rent()));
                 continue;
             }
 
@@ -60,9 +60,9 @@ internal struct ReceivedData
         ReceiveSegment? consumedSegment = (ReceiveSegment?)consumed.GetObject();
         long consumedTo = consumedSegment is null
             ? _consumed
-            : consumedSegment.RunningIndex + consumed.GetInteger();
+            : consumedSegment.Position + consumed.GetInteger();
         long examinedTo = examined.GetObject() is ReceiveSegment examinedSegment
-            ? examinedSegment.RunningIndex + examined.GetInteger()
+            ? examinedSegment.Position + examined.GetInteger()
             : _examined;
         if ((examinedTo < consumedTo && examined.GetObject() is not null) || consumedTo < _consumed ||
             consumedTo > _received || examinedTo > _received)
@@ -103,7 +103,7 @@ internal struct ReceivedData
         }
 
         int offset = before is null ? _headOffset : 0;
-        _received = first.RunningIndex + offset;
+        _received = first.Position + offset;
         _tail = before;
         if (before is null)
         {
@@ -112,7 +112,7 @@ internal struct ReceivedData
         }
         else
         {
-            before.UnlinkNext();
+            before.NextSegment = null;
         }
 
         for (ReceiveSegment? at = first; at is not null; at = at.NextSegment, offset = 0)
@@ -130,7 +130,7 @@ internal struct ReceivedData
         {
             if (ReferenceEquals(at.Next, end))
             {
-                at.UnlinkNext();
+                at.NextSegment = null;
                 return;
             }
         }
@@ -151,13 +151,14 @@ internal struct ReceivedData
     {
         if (_tail is null)
         {
-            segment.SetStart(_received);
+            segment.Position = _received;
             _head = segment;
             _headOffset = 0;
         }
         else
         {
-            segment.LinkAfter(_tail);
+            segment.Position = _tail.Position + _tail.Length;
+            _tail.NextSegment = segment;
         }
 
         _tail = segment;
@@ -184,7 +185,7 @@ internal struct ReceivedData
 
         _consumed = consumedTo;
         ReceiveSegment at = segment;
-        int offset = (int)(consumedTo - segment.RunningIndex);
+        int offset = (int)(consumedTo - segment.Position);
         if (offset == at.Length)
         {
             at = at.NextSegment!;
@@ -195,5 +196,28 @@ internal struct ReceivedData
         _headOffset = offset;
         end = at;
         return ReferenceEquals(first, at) ? null : first;
+    }
+
+    /// <summary>Memory of a pool, for what cannot stay in leases; takes further data while it has room.</summary>
+    private sealed class Copy(IMemoryOwner<byte> owner) : ReceiveSegment
+    {
+        private readonly Memory<byte> _available = owner.Memory;
+
+        public override bool IsLease => false;
+
+        /// <summary>Takes as much of <paramref name="data"/> as there is room for.</summary>
+        public int Append(ReadOnlySpan<byte> data)
+        {
+            int taken = Math.Min(data.Length, _available.Length - Length);
+            data[..taken].CopyTo(_available.Span[Length..]);
+            Memory = _available[..(Length + taken)];
+            return taken;
+        }
+
+        public override void Return()
+        {
+            Reset();
+            owner.Dispose();
+        }
     }
 }

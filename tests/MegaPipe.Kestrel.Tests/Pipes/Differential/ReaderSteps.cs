@@ -104,7 +104,8 @@ internal sealed class ReaderRun
     {
         _channel = channel;
         _owner = new StepOwner(channel, _memory);
-        _subject = new LeasePipeReader(_owner, new ContinuationCost(), channel.Scheduling);
+        _subject = new LeasePipeReader(
+            _owner, new ContinuationCost(), channel.Scheduling, pauseAt: long.MaxValue);
     }
 
     private PipeReader Reference => _pipe.Reader;
@@ -184,8 +185,8 @@ internal sealed class ReaderRun
         {
             ReadOnlyMemory<byte> piece = bytes.AsMemory(at, Math.Min(_channel.BufferBytes, size - at));
             bool readerGone = _pipe.Writer.WriteAsync(piece).AsTask().GetAwaiter().GetResult().IsCompleted;
-            long unread = _subject.Append(_channel.Receive(piece.Span));
-            Equal(readerGone, unread < 0, "the reader does not read any more");
+            ((IReceiver)_subject).OnRead(in _channel.Receive(piece.Span));
+            Equal(readerGone, _owner.ReadingStopped, "the reader does not read any more");
             if (readerGone)
             {
                 EndFeed(null); // as both transports do
@@ -368,10 +369,10 @@ internal sealed class ReaderRun
     private void Settle()
     {
         _channel.Turn();
-        if ((_owner.Asked & ConnectionAsks.ResumeRead) != 0)
+        if ((_owner.Asked & ConnectionAsks.CompleteRead) != 0)
         {
             _owner.Asked = ConnectionAsks.None;
-            _subject.ResumeHere();
+            _subject.CompleteHere();
             _channel.Turn();
         }
 

@@ -63,12 +63,12 @@ internal sealed class StepChannel : IDisposable
     {
         for (; _held < leases; _held++)
         {
-            Receive([0]);
+            Carried.Leases.Take(in Receive([0]));
         }
     }
 
-    /// <summary>A lease with these bytes, from the kernel.</summary>
-    public ReceiveSegment Receive(ReadOnlySpan<byte> bytes)
+    /// <summary>The event of a lease with these bytes, from the kernel.</summary>
+    public ref readonly ChannelEvent Receive(ReadOnlySpan<byte> bytes)
     {
         Carried.Leases.HandBack();
         Assert.Equal(bytes.Length, _far.Send(bytes));
@@ -81,7 +81,7 @@ internal sealed class StepChannel : IDisposable
                 if (_events[i].IsLeased)
                 {
                     Assert.Equal(bytes.Length, _events[i].Result);
-                    return Carried.Leases.Take(in _events[i]);
+                    return ref _events[i];
                 }
             }
         }
@@ -113,19 +113,22 @@ internal sealed class StepOwner(StepChannel channel, TrackingMemoryPoolFactory m
 
     public ConnectionAsks Asked { get; set; }
 
+    public bool ReadingStopped { get; private set; }
+
     public Exception? OutputError { get; private set; }
 
     public void Ask(ConnectionAsks asks) => Asked |= asks;
 
-    public bool ShouldResumeReading(long unread) => false;
-
-    public void OnInputCompleted(bool resume)
-    {
-    }
-
     public void OnInputTaken()
     {
     }
+
+    public void PauseReading() => throw Xunit.Sdk.FailException.ForFailure("There is no limit.");
+
+    public void StopReading() => ReadingStopped = true;
+
+    public void OnReadEnd(in ChannelEvent channelEvent) =>
+        throw Xunit.Sdk.FailException.ForFailure("The socket is not closed.");
 
     public void OnOutputCompleted(Exception? exception) => OutputError = exception;
 }
