@@ -1,3 +1,4 @@
+// What the leak check counts: the descriptors that a test can leak, not those of the runtime.
 using System.Net.Sockets;
 
 namespace MegaPipe.Native.Tests.Support;
