@@ -97,8 +97,8 @@ public sealed class MegaPipeTransportOptions
     public int ReceiveBufferSize { get; set; } = 4_096;
 
     /// <summary>
-    /// Requests after which a batch is given to the kernel, even while more work is waiting (paper §4.1). A
-    /// continuation counts as one request while continuations run. Default 128. 1 to 1,024. 1 turns batching off.
+    /// Requests to the kernel after which a batch is given to it, even while more work is waiting (paper §4.1).
+    /// Default 128. 1 to 1,024. 1 turns batching off.
     /// </summary>
     [Number(1, 1_024)]
     public int BatchThreshold { get; set; } = 128;

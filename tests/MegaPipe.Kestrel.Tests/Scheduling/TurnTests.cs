@@ -248,7 +248,7 @@ public sealed class TurnTests
     }
 
     [Fact]
-    public void Request_FromAThreadThatLostItsChannel_IsPerformedByTheNextCarrier()
+    public void Post_FromAThreadThatLostItsChannel_IsPerformedByTheNextCarrier()
     {
         using TestChannel test = new(carriers: 2);
         using ManualResetEventSlim performed = new();
@@ -269,7 +269,7 @@ public sealed class TurnTests
     }
 
     [Fact]
-    public void Request_BeforeTheHandOverFromTheCarrierItself_IsNotForgotten()
+    public void Post_BeforeTheHandOverFromTheCarrierItself_IsNotForgotten()
     {
         using TestChannel test = new(carriers: 2);
         using ManualResetEventSlim performed = new();
@@ -290,11 +290,11 @@ public sealed class TurnTests
     }
 
     [Fact]
-    public void Request_HandOverWhileItIsPushed_IsPerformedByTheNextCarrier()
+    public void Post_HandOverWhileItIsPushed_IsPerformedByTheNextCarrier()
     {
         using TestChannel test = new(carriers: 2);
         using ManualResetEventSlim performed = new();
-        test.Ready(new TestContinuation(test.Scheduling, () => test.Channel.Request(new HandingOver(() =>
+        test.Ready(new TestContinuation(test.Scheduling, () => test.Channel.Post(new HandingOver(() =>
         {
             Assert.True(test.TryHandOver());
             // The next carrier sleeps, and nothing but a wake-up makes it look at its requests again.
@@ -393,12 +393,12 @@ public sealed class TurnTests
     }
 
     /// <summary>Calls back while it is being pushed, before anybody else can see it.</summary>
-    private sealed class HandingOver(Action whilePushed, Action perform) : IChannelRequest
+    private sealed class HandingOver(Action whilePushed, Action perform) : IChannelWork
     {
-        private IChannelRequest? _next;
+        private IChannelWork? _next;
         private bool _called;
 
-        public IChannelRequest? NextRequest
+        public IChannelWork? NextWork
         {
             get => _next;
             set

@@ -20,7 +20,7 @@ internal abstract class Carried
     [ThreadStatic]
     private static long t_epoch;
 
-    private readonly int _batchThreshold;
+    private readonly int _performAfter;
     private Turn _turn;
     private volatile bool _ended;
 
@@ -41,14 +41,14 @@ internal abstract class Carried
 
     /// <param name="index">The number that tells it from others in measurements.</param>
     /// <param name="scheduling">Where continuations run.</param>
-    /// <param name="batchThreshold">Continuations after which the kernel gets what they asked for.</param>
+    /// <param name="performAfter">Continuations after which their work is performed.</param>
     /// <param name="cpu">The CPU that its carriers are bound to, or -1.</param>
-    protected Carried(int index, ChannelScheduling scheduling, int batchThreshold, int cpu)
+    protected Carried(int index, ChannelScheduling scheduling, int performAfter, int cpu)
     {
         Index = index;
         Scheduling = scheduling;
         Cpu = cpu;
-        _batchThreshold = batchThreshold;
+        _performAfter = performAfter;
     }
 
     public int Index { get; }
@@ -66,7 +66,7 @@ internal abstract class Carried
     public bool HasEnded => _ended;
 
     /// <summary>Whether something waits to be performed. Any thread.</summary>
-    public abstract bool HasRequests { get; }
+    public abstract bool HasWork { get; }
 
     /// <summary>Whether this thread carries something, and so runs a continuation now.</summary>
     public static bool IsOnCarrier => t_carried is not null;
@@ -104,11 +104,11 @@ internal abstract class Carried
     /// For a continuation that blocks until another channel has done something: two carriers may wait for each other
     /// so, and where nobody takes their channels over, each goes on doing what is asked of its own.
     /// </summary>
-    public static void PerformOwnRequests()
+    public static void PerformOwnWork()
     {
         if (t_carried is { } own && own.TryEnterRing())
         {
-            own.PerformRequests();
+            own.PerformWork();
             own.LeaveRing();
         }
     }
@@ -125,10 +125,7 @@ internal abstract class Carried
     internal abstract void Close();
 
     /// <summary>The carrier: does what was asked for.</summary>
-    protected abstract void PerformRequests();
-
-    /// <summary>The carrier: gives the kernel what was recorded so far.</summary>
-    protected abstract void Flush();
+    protected abstract void PerformWork();
 
     /// <summary>From here on nothing is resumed on a carrier.</summary>
     protected void MarkEnded() => _ended = true;
@@ -241,7 +238,7 @@ internal abstract class Carried
         long start = adaptive ? Stopwatch.GetTimestamp() : 0;
         HandlerClock clock = adaptive ? HandlerClock.Start() : default;
         long queueDelayEnd = start + Scheduling.QueueDelayTicks;
-        int sinceFlush = 0;
+        int unperformed = 0;
         while (_readyNext < _readyEnd)
         {
             Continuation continuation = _ready[_readyNext]!;
@@ -289,12 +286,11 @@ internal abstract class Carried
                 start = end;
             }
 
-            // The paper's first flush rule: the kernel starts on the answers while the rest of the batch runs.
-            if (++sinceFlush == _batchThreshold && _readyNext < _readyEnd)
+            // A batch that becomes full by this goes to the kernel, which starts on the answers while the rest runs.
+            if (++unperformed == _performAfter && _readyNext < _readyEnd)
             {
-                sinceFlush = 0;
-                PerformRequests();
-                Flush();
+                unperformed = 0;
+                PerformWork();
                 start = adaptive ? Stopwatch.GetTimestamp() : 0; // the next continuation did not cost this
             }
         }

@@ -266,7 +266,7 @@ internal sealed class CarrierPool
     }
 
     /// <summary>From a carrier that carries no more; its channel, if that was stopped and closed.</summary>
-    internal bool TakeBack(Carrier carrier, Carried? finished)
+    internal void TakeBack(Carrier carrier, Carried? finished)
     {
         TaskCompletionSource? end = null;
         lock (_sync)
@@ -282,7 +282,6 @@ internal sealed class CarrierPool
         }
 
         end?.SetResult();
-        return true;
     }
 
     private Carrier? TryStart()

@@ -78,11 +78,7 @@ internal static class CarrierThread
     }
 
     /// <summary>Forgets a Thread.Interrupt that application code has left behind.</summary>
-    public static void ClearInterrupt() => Uninterrupted(static () =>
-    {
-        Thread.Sleep(0);
-        return true;
-    });
+    public static void ClearInterrupt() => Uninterrupted(static () => Thread.Sleep(0));
 
     /// <summary>
     /// Does <paramref name="action"/>, which waits for nothing but at its beginning, whatever Thread.Interrupt
@@ -102,4 +98,11 @@ internal static class CarrierThread
             }
         }
     }
+
+    /// <summary>The same for what has no result.</summary>
+    public static void Uninterrupted(Action action) => Uninterrupted(() =>
+    {
+        action();
+        return true;
+    });
 }

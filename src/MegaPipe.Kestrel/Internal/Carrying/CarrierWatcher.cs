@@ -160,12 +160,12 @@ internal sealed class CarrierWatcher
 
         public Carried Channel { get; } = channel;
 
-        public bool Busy => Channel.EpochInApplication >= 0 || Channel.HasRequests;
+        public bool Busy => Channel.EpochInApplication >= 0 || Channel.HasWork;
 
         /// <summary>Whether anything ran since the last look.</summary>
         public bool Look(CarrierWatcher watcher, ref bool suspicious)
         {
-            bool waiting = Channel.HasRequests;
+            bool waiting = Channel.HasWork;
             if (waiting && _waited)
             {
                 Channel.Wake(); // asked for at the last look and not performed: the pool has no thread to wake with

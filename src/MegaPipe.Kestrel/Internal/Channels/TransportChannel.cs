@@ -17,11 +17,17 @@ internal sealed class TransportChannel : Carried
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
     private const int EventCapacity = 256;
 
+    /// <summary>
+    /// Continuations after which their work is performed: often enough for a batch to become full while others still
+    /// run. The ring counts what it is asked, and flushes at BatchThreshold.
+    /// </summary>
+    private const int PerformAfter = 16;
+
     private readonly Channel _native;
     private readonly ChannelEvent[] _events = Channel.AllocateEvents(EventCapacity);
     private Registration[] _owners = new Registration[256]; // by the slots of their handles
     private int _ownerCount;
-    private ChannelRequestQueue _requests;
+    private ChannelWorkQueue _work;
 
     // What is queued to the thread pool when the continuations of this turn have run.
     private readonly List<IThreadPoolWorkItem> _afterTurn = [];
@@ -33,7 +39,7 @@ internal sealed class TransportChannel : Carried
 
     public TransportChannel(
         int index, Channel native, ChannelScheduling scheduling, MegaPipeTransportOptions options, int cpu)
-        : base(index, scheduling, options.BatchThreshold, cpu)
+        : base(index, scheduling, Math.Min(PerformAfter, options.BatchThreshold), cpu)
     {
         SteeredCpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1;
         _native = native;
@@ -59,17 +65,17 @@ internal sealed class TransportChannel : Carried
     public int ConnectionCount;
 
     /// <summary>
-    /// Has the carrier perform <paramref name="request"/>. From any thread. A push from a continuation on this
-    /// channel's own carrier needs no wake-up: the carrier performs requests before it sleeps. Whether it still is the
-    /// carrier is asked after the push, so a hand-over in between finds the request.
+    /// Has the carrier perform <paramref name="work"/>. From any thread. A push from a continuation on this
+    /// channel's own carrier needs no wake-up: the carrier performs the work before it sleeps. Whether it still is the
+    /// carrier is asked after the push, so a hand-over in between finds the work.
     /// </summary>
     /// <remarks>
     /// A pool thread wakes the carrier behind the work that the pool has queued, not at once: what that work flushes
     /// joins the same batch. Waking at once cost HTTP/2, whose streams run on the pool, twice the CPU per request.
     /// </remarks>
-    public void Request(IChannelRequest request)
+    public void Post(IChannelWork work)
     {
-        bool first = _requests.Push(request);
+        bool first = _work.Push(work);
         if (HasEnded)
         {
             PerformAfterEnd();
@@ -95,12 +101,12 @@ internal sealed class TransportChannel : Carried
         }
     }
 
-    public override bool HasRequests => !_requests.IsEmpty;
+    public override bool HasWork => !_work.IsEmpty;
 
     public override void Wake() => _native.Wake();
 
     /// <summary>Runs on the carrier; for the rare things.</summary>
-    public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));
+    public void Post(Action<TransportChannel> action) => Post(new DelegateWork(action));
 
     /// <summary>
     /// The same for a caller that blocks until it is done: the pool's thread that would wake the carrier may be his.
@@ -131,10 +137,10 @@ internal sealed class TransportChannel : Carried
             }
 
             QueueAfterTurn();
-            PerformRequests();
+            PerformWork();
 
             // Performing may make continuations ready, end connections, or ask for more.
-            bool wait = NothingReady && _afterTurn.Count == 0 && _requests.IsEmpty;
+            bool wait = NothingReady && _afterTurn.Count == 0 && _work.IsEmpty;
             if (wait && _stopping && _ownerCount == 0)
             {
                 return true;
@@ -261,48 +267,46 @@ internal sealed class TransportChannel : Carried
         _afterTurn.Clear();
     }
 
-    protected override void Flush() => _native.Flush();
-
-    protected override void PerformRequests()
+    protected override void PerformWork()
     {
         Leases.HandBack();
-        IChannelRequest? request = _requests.TakeAll();
-        while (request is not null)
+        IChannelWork? work = _work.TakeAll();
+        while (work is not null)
         {
-            IChannelRequest? next = request.NextRequest;
-            request.NextRequest = null;
-            TryPerform(request);
-            request = next;
+            IChannelWork? next = work.NextWork;
+            work.NextWork = null;
+            TryPerform(work);
+            work = next;
         }
     }
 
     [SuppressMessage("Design", "CA1031", Justification = "As in TryApply.")]
-    private void TryPerform(IChannelRequest request)
+    private void TryPerform(IChannelWork work)
     {
         try
         {
-            request.Perform(this);
+            work.Perform(this);
         }
         catch (Exception error)
         {
-            (request as IHandleOwner)?.Fail(error);
+            (work as IHandleOwner)?.Fail(error);
         }
     }
 
     /// <summary>
-    /// Any thread. The queue is emptied by one exchange, so each request has one who performs it. Pushing is an
+    /// Any thread. The queue is emptied by one exchange, so each piece of work has one who performs it. Pushing is an
     /// interlocked operation and so a fence: either the one who pushed sees the end, or the end sees the push.
     /// </summary>
     private void PerformAfterEnd()
     {
         Interlocked.MemoryBarrier();
-        IChannelRequest? request = _requests.TakeAll();
-        while (request is not null)
+        IChannelWork? work = _work.TakeAll();
+        while (work is not null)
         {
-            IChannelRequest? next = request.NextRequest;
-            request.NextRequest = null;
-            TryPerform(request);
-            request = next;
+            IChannelWork? next = work.NextWork;
+            work.NextWork = null;
+            TryPerform(work);
+            work = next;
         }
     }
 

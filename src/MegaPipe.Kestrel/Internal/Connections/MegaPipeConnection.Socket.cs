@@ -45,7 +45,7 @@ internal sealed partial class MegaPipeConnection
         Channel.PostAtOnce(_ => PerformInstall());
         while (Carried.IsOnCarrier && Task.WaitAny([install.Task], s_lookAfterOwn) < 0)
         {
-            Carried.PerformOwnRequests();
+            Carried.PerformOwnWork();
         }
 
         return install.Task.GetAwaiter().GetResult();

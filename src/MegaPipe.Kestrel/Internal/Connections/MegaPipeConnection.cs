@@ -16,7 +16,7 @@ using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Connections;
 
-internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwner, IChannelRequest,
+internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwner, IChannelWork,
     IThreadPoolWorkItem, IDuplexPipe, IPipeOwner, IConnectionIdFeature, IConnectionTransportFeature,
     IConnectionItemsFeature, IConnectionLifetimeFeature, IConnectionEndPointFeature, IMemoryPoolFeature,
     IConnectionSocketFeature
@@ -101,16 +101,16 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
 
     PipeWriter IDuplexPipe.Output => _output;
 
-    IChannelRequest? IChannelRequest.NextRequest { get; set; }
+    IChannelWork? IChannelWork.NextWork { get; set; }
 
     private ILogger Logger => _endpoint.Logger;
 
-    /// <summary>Many asks make one request.</summary>
+    /// <summary>Many asks are one piece of work.</summary>
     public void Ask(ConnectionAsks asks)
     {
         if (Interlocked.Or(ref _asks, (int)asks) == 0)
         {
-            Channel.Request(this);
+            Channel.Post(this);
         }
     }
 
@@ -128,7 +128,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         }
     }
 
-    void IChannelRequest.Perform(TransportChannel channel)
+    void IChannelWork.Perform(TransportChannel channel)
     {
         ConnectionAsks asks = (ConnectionAsks)Interlocked.Exchange(ref _asks, 0);
         if (_retired)

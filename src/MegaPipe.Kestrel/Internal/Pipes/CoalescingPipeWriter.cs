@@ -58,7 +58,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     public override void Advance(int bytes)
     {
         SendSegment? tail = _blocks.Tail;
-        if ((uint)bytes > (uint)(tail?.Free ?? 0))
+        if ((uint)bytes > (uint)(tail?.Room ?? 0))
         {
             throw new ArgumentOutOfRangeException(nameof(bytes));
         }
@@ -217,7 +217,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
             _blocks.GiveUp();
             if (!_writing)
             {
-                _blocks.FreeAll();
+                _blocks.ReturnAll();
             }
 
             release = _pending.TryRelease();
@@ -238,7 +238,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
         ArgumentOutOfRangeException.ThrowIfNegative(sizeHint);
         int needed = Math.Max(1, sizeHint);
         SendSegment? tail = _blocks.Tail;
-        if (_writing && tail is not null && tail.Free >= needed)
+        if (_writing && tail is not null && tail.Room >= needed)
         {
             return tail;
         }
@@ -247,7 +247,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
         {
             _writing = true;
             tail = _blocks.Tail;
-            if (tail is not null && tail.Free >= needed)
+            if (tail is not null && tail.Room >= needed)
             {
                 return tail;
             }
@@ -291,7 +291,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     {
         if (!_writing && _blocks.IsIdle)
         {
-            _blocks.FreeAll();
+            _blocks.ReturnAll();
         }
     }
 

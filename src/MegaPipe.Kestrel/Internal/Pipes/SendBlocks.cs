@@ -49,7 +49,7 @@ internal struct SendBlocks
         SendSegment? tail = Tail;
         SendSegment segment = _spare ?? new SendSegment();
         _spare = null;
-        segment.Take(pool, needed, large: needed > SendSegment.PoolBytes || Unflushed >= LargeAfterBytes);
+        segment.Rent(pool, needed, large: needed > SendSegment.PoolBytes || Unflushed >= LargeAfterBytes);
         if (tail is null)
         {
             _head = segment;
@@ -57,7 +57,7 @@ internal struct SendBlocks
         else if (ReferenceEquals(_head, tail) && tail.Filled == 0)
         {
             // An empty block that was too small: nothing of it will be sent.
-            Free(tail);
+            Return(tail);
             _head = segment;
         }
         else
@@ -125,7 +125,7 @@ internal struct SendBlocks
         return (int)total;
     }
 
-    /// <summary><paramref name="bytes"/> have been sent: their blocks are free, but for the tail.</summary>
+    /// <summary><paramref name="bytes"/> have been sent: their blocks go back, but for the tail.</summary>
     public void Sent(int bytes)
     {
         Unsent -= bytes;
@@ -141,7 +141,7 @@ internal struct SendBlocks
             }
 
             _head = segment.Next;
-            Free(segment);
+            Return(segment);
         }
     }
 
@@ -152,17 +152,17 @@ internal struct SendBlocks
     public void Discard()
     {
         Unflushed = 0;
-        FreeAll();
+        ReturnAll();
     }
 
-    public void FreeAll()
+    public void ReturnAll()
     {
         SendSegment? segment = _head;
         _head = Tail = _flushedIn = null;
         while (segment is not null)
         {
             SendSegment? next = segment.Next;
-            Free(segment);
+            Return(segment);
             segment = next;
         }
     }
@@ -170,7 +170,7 @@ internal struct SendBlocks
     private readonly int Sendable(SendSegment segment) =>
         (ReferenceEquals(segment, _flushedIn) ? _flushedTo : segment.Filled) - segment.Sent;
 
-    private void Free(SendSegment segment)
+    private void Return(SendSegment segment)
     {
         segment.Return();
         _spare ??= segment;

@@ -28,13 +28,13 @@ internal sealed class SendSegment
 
     public SendSegment? Next { get; set; }
 
-    public int Free => Memory.Length - Filled;
+    public int Room => Memory.Length - Filled;
 
     /// <summary>
     /// A block of <paramref name="pool"/>, or a larger one where that is asked for or needed: pinned for life, or of
     /// the shared array pool, as the standard pipe's, and pinned while it is here.
     /// </summary>
-    public void Take(MemoryPool<byte> pool, int bytes, bool large)
+    public void Rent(MemoryPool<byte> pool, int bytes, bool large)
     {
         IMemoryOwner<byte>? owner = large || bytes > pool.MaxBufferSize
             ? LargeBlock.TryRent(bytes)

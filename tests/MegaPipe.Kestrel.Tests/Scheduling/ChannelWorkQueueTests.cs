@@ -5,19 +5,19 @@ using MegaPipe.Kestrel.Internal.Channels;
 namespace MegaPipe.Kestrel.Tests.Scheduling;
 
 [Trait("Area", "Scheduling")]
-public sealed class ChannelRequestQueueTests
+public sealed class ChannelWorkQueueTests
 {
     private const long Budget = 100_000;
 
-    private ChannelRequestQueue _queue;
+    private ChannelWorkQueue _queue;
 
     [Fact]
     public void TakeAll_OneProducer_GivesOrderOfArrivalAndAsksForOneWakeUp()
     {
         Numbered[] requests = [.. Enumerable.Range(0, 10).Select(i => new Numbered(0, i))];
         Assert.True(_queue.IsEmpty);
-        Assert.Equal([true, .. Enumerable.Repeat(false, 9)], requests.Select(request => _queue.Push(request)));
-        Assert.Equal(Enumerable.Range(0, 10), Take().Select(request => request.Number));
+        Assert.Equal([true, .. Enumerable.Repeat(false, 9)], requests.Select(work => _queue.Push(work)));
+        Assert.Equal(Enumerable.Range(0, 10), Take().Select(work => work.Number));
         Assert.True(_queue.IsEmpty);
         Assert.Null(_queue.TakeAll());
         Assert.True(_queue.Push(requests[3]));
@@ -53,9 +53,9 @@ public sealed class ChannelRequestQueueTests
         for (int taken = 0; taken < Producers * PerProducer;)
         {
             int before = taken;
-            foreach (Numbered request in Take())
+            foreach (Numbered work in Take())
             {
-                Assert.Equal(next[request.Producer]++, request.Number);
+                Assert.Equal(next[work.Producer]++, work.Number);
                 taken++;
             }
 
@@ -133,23 +133,23 @@ public sealed class ChannelRequestQueueTests
     private List<Numbered> Take()
     {
         List<Numbered> taken = [];
-        for (IChannelRequest? request = _queue.TakeAll(); request is not null;)
+        for (IChannelWork? work = _queue.TakeAll(); work is not null;)
         {
-            IChannelRequest? next = request.NextRequest;
-            taken.Add((Numbered)request);
-            request = next;
+            IChannelWork? next = work.NextWork;
+            taken.Add((Numbered)work);
+            work = next;
         }
 
         return taken;
     }
 
-    private sealed class Numbered(int producer, int number) : IChannelRequest
+    private sealed class Numbered(int producer, int number) : IChannelWork
     {
         public int Producer { get; } = producer;
 
         public int Number { get; } = number;
 
-        public IChannelRequest? NextRequest { get; set; }
+        public IChannelWork? NextWork { get; set; }
 
         public void Perform(TransportChannel channel)
         {
