@@ -30,6 +30,7 @@ struct connection {
 	bool waits_to_send;
 	bool free;          /* in the ring of free connections (open loop) */
 	bool server_closes; /* an answer said so */
+	bool greets;        /* its hello is not answered yet */
 	uint32_t in_flight;
 	uint32_t oldest;     /* index in due_ns of the oldest request in flight */
 	uint64_t to_start;   /* requests this connection may still begin; UINT64_MAX without limit */
@@ -98,8 +99,8 @@ static void offer(struct loop *loop, struct connection *connection)
 /* Open loop: offers a connection that can take another request now. */
 static void offer_if_able(struct loop *loop, struct connection *connection)
 {
-	if (connection->fd >= 0 && connection->to_start > 0 && connection->in_flight < loop->config->pipeline &&
-	    connection->sent == connection->burst_bytes)
+	if (connection->fd >= 0 && !connection->greets && connection->to_start > 0 &&
+	    connection->in_flight < loop->config->pipeline && connection->sent == connection->burst_bytes)
 		offer(loop, connection);
 }
 
@@ -157,10 +158,13 @@ static bool send_burst(struct loop *loop, struct connection *connection, uint64_
 		struct msghdr message = { .msg_iov = vectors };
 		uint64_t sent = connection->sent, keep = connection->keep_bytes;
 
-		if (sent < keep)
+		if (connection->greets)
+			vectors[message.msg_iovlen++] = (struct iovec){ (char *)(uintptr_t)(config->hello + sent),
+									connection->burst_bytes - sent };
+		else if (sent < keep)
 			vectors[message.msg_iovlen++] =
 				(struct iovec){ (char *)(uintptr_t)(config->requests + sent), keep - sent };
-		if (connection->burst_bytes > keep) {
+		if (!connection->greets && connection->burst_bytes > keep) {
 			uint64_t from = sent > keep ? sent - keep : 0;
 
 			vectors[message.msg_iovlen++] =
@@ -205,6 +209,15 @@ static void begin_requests(struct loop *loop, struct connection *connection, uin
 	send_burst(loop, connection, now);
 }
 
+static void begin_hello(struct loop *loop, struct connection *connection, uint64_t now)
+{
+	connection->in_flight = 1;
+	connection->due_ns[0] = now;
+	connection->sent = connection->keep_bytes = connection->opened_ns = 0;
+	connection->burst_bytes = loop->config->hello_bytes;
+	send_burst(loop, connection, now);
+}
+
 static void next_burst(struct loop *loop, struct connection *connection, uint64_t now)
 {
 	begin_requests(loop, connection, loop->config->pipeline,
@@ -238,6 +251,7 @@ static bool open_connection(struct loop *loop, struct connection *connection, ui
 	loop->result->connections++;
 	response_reset(&connection->response, &config->format);
 	connection->server_closes = false;
+	connection->greets = config->hello != NULL;
 	connection->oldest = 0;
 	connection->to_start = config->requests_per_connection > 0 ? config->requests_per_connection : UINT64_MAX;
 	connection->opened_ns = now;
@@ -254,7 +268,9 @@ static void start_connection(struct loop *loop, struct connection *connection, u
 {
 	if (!open_connection(loop, connection, now))
 		return;
-	if (loop->config->rate > 0)
+	if (connection->greets)
+		begin_hello(loop, connection, now);
+	else if (loop->config->rate > 0)
 		offer(loop, connection);
 	else
 		next_burst(loop, connection, now);
@@ -264,8 +280,12 @@ static void finish_response(struct loop *loop, struct connection *connection, bo
 {
 	uint64_t due = connection->due_ns[connection->oldest];
 
-	connection->oldest = (connection->oldest + 1) % loop->config->pipeline;
 	connection->in_flight--;
+	if (connection->greets) {
+		connection->greets = false;
+		return;
+	}
+	connection->oldest = (connection->oldest + 1) % loop->config->pipeline;
 	connection->server_closes |= connection->response.closes;
 	loop->result->requests++;
 	loop->result->bad_responses += !good;

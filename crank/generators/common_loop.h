@@ -27,6 +27,8 @@ struct loop_config {
 	uint64_t request_bytes;
 	const char *last; /* the request that a connection ends with */
 	uint64_t last_bytes;
+	const char *hello; /* sent first on each connection; its answer does not count. NULL: none */
+	uint64_t hello_bytes;
 	struct response_format format;
 };
 

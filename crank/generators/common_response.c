@@ -9,8 +9,12 @@
 
 void response_reset(struct response *response, const struct response_format *format)
 {
-	response->state = format->message_bytes > 0 ? RESPONSE_BODY : RESPONSE_STATUS;
-	response->remaining = format->message_bytes;
+	bool rpc = format->message_bytes > 0 && !format->websocket;
+
+	response->state = rpc ? RESPONSE_BODY : RESPONSE_STATUS;
+	response->remaining = rpc ? format->message_bytes : 0;
+	response->echoed = 0;
+	response->accepted = false;
 	response->status = 0;
 	response->line_bytes = 0;
 	response->has_length = false;
@@ -53,7 +57,7 @@ static void read_header(struct response *response, const char *line, uint64_t by
 {
 	const char *end = line + bytes, *value;
 
-	if (*line != 'C' && *line != 'c' && *line != 'T' && *line != 't')
+	if (strchr("CcTtSs", *line) == NULL)
 		return;
 	if ((value = header_value(line, bytes, "Content-Length", 14)) != NULL) {
 		response->has_length = true;
@@ -65,12 +69,18 @@ static void read_header(struct response *response, const char *line, uint64_t by
 		response->chunked = memmem(value, (size_t)(end - value), "chunked", 7) != NULL;
 	} else if ((value = header_value(line, bytes, "Connection", 10)) != NULL) {
 		response->closes |= memmem(value, (size_t)(end - value), "close", 5) != NULL;
+	} else if ((value = header_value(line, bytes, "Sec-WebSocket-Accept", 20)) != NULL) {
+		response->accepted = memmem(value, (size_t)(end - value), WEBSOCKET_ACCEPT, 28) != NULL;
 	}
 }
 
 /* After the empty line that ends the headers. */
 static enum response_outcome begin_body(struct response *response, const struct response_format *format)
 {
+	if (format->websocket) {
+		response->state = RESPONSE_FRAMES;
+		return response->status == 101 && response->accepted ? RESPONSE_GOOD : RESPONSE_BROKEN;
+	}
 	if (response->status < 200) { /* an interim response: the real one follows */
 		response->state = RESPONSE_STATUS;
 		return RESPONSE_MORE;
@@ -212,17 +222,61 @@ static enum response_outcome feed_rpc(struct response *response, const struct re
 	return good ? RESPONSE_GOOD : RESPONSE_BAD;
 }
 
+/* The echo of one message; `line` holds the header of the frame that arrives. */
+static enum response_outcome feed_frames(struct response *response, const struct response_format *format,
+					 const char *data, uint64_t bytes, uint64_t *taken)
+{
+	const uint8_t *header = (const uint8_t *)response->line;
+	uint64_t at = 0;
+
+	while (at < bytes) {
+		if (response->remaining == 0) {
+			response->line[response->line_bytes++] = data[at++];
+			uint32_t length = header[1] & 0x7f;
+
+			if (response->line_bytes < 2 || (length == 126 && response->line_bytes < 4))
+				continue;
+			if (length == 127 || (header[1] & 0x80) != 0 || (header[0] & 0x0f) > 2)
+				return RESPONSE_BROKEN; /* longer than any message here, masked, or no data */
+			response->remaining = length == 126 ? (uint64_t)header[2] << 8 | header[3] : length;
+			response->echoed += response->remaining;
+			if (response->remaining > 0)
+				continue;
+		}
+		uint64_t piece = bytes - at < response->remaining ? bytes - at : response->remaining;
+
+		at += piece;
+		response->remaining -= piece;
+		if (response->remaining > 0)
+			break;
+		response->line_bytes = 0;
+		if ((header[0] & 0x80) != 0) { /* the message's last frame */
+			bool good = response->echoed == format->message_bytes;
+
+			response->echoed = 0;
+			*taken = at;
+			return good ? RESPONSE_GOOD : RESPONSE_BAD;
+		}
+	}
+	*taken = at;
+	return RESPONSE_MORE;
+}
+
 enum response_outcome response_feed(struct response *response, const struct response_format *format, const char *data,
 				    uint64_t bytes, uint64_t *taken)
 {
-	if (format->message_bytes > 0)
+	if (response->state == RESPONSE_FRAMES)
+		return feed_frames(response, format, data, bytes, taken);
+	if (format->message_bytes > 0 && !format->websocket)
 		return feed_rpc(response, format, data, bytes, taken);
 	return feed_http(response, format, data, bytes, taken);
 }
 
 enum response_outcome response_end(const struct response *response, const struct response_format *format)
 {
-	if (format->message_bytes > 0)
+	if (response->state == RESPONSE_FRAMES)
+		return response->line_bytes == 0 && response->echoed == 0 ? RESPONSE_MORE : RESPONSE_BROKEN;
+	if (format->message_bytes > 0 && !format->websocket)
 		return response->remaining == format->message_bytes ? RESPONSE_MORE : RESPONSE_BROKEN;
 	if (response->state == RESPONSE_BODY_TO_END)
 		return response->status >= 200 && response->status < 300 ? RESPONSE_GOOD : RESPONSE_BAD;

@@ -1,5 +1,5 @@
 /* Recognises where a response ends in a byte stream: HTTP/1.1 (Content-Length, chunked, until the end of the stream),
- * or messages of a fixed size (the RPC protocol). Takes the stream in pieces of any size and never looks back. */
+ * messages of a fixed size (the RPC protocol), or WebSocket messages behind their handshake (RFC 6455). Takes the stream in pieces of any size and never looks back. */
 #ifndef BENCH_COMMON_RESPONSE_H
 #define BENCH_COMMON_RESPONSE_H
 
@@ -13,9 +13,14 @@
 #define RPC_REQUEST_BYTE 'Q'
 #define RPC_RESPONSE_BYTE 'R'
 
+/* The key of a handshake and its answer, of RFC 6455, section 1.3. */
+#define WEBSOCKET_KEY "dGhlIHNhbXBsZSBub25jZQ=="
+#define WEBSOCKET_ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
 struct response_format {
-	uint32_t message_bytes; /* size of an RPC message; 0 for HTTP */
-	bool no_body;           /* answers to HEAD */
+	uint32_t message_bytes; /* size of an RPC or WebSocket message; 0 for HTTP */
+	bool websocket;
+	bool no_body; /* answers to HEAD */
 };
 
 enum response_state {
@@ -27,6 +32,7 @@ enum response_state {
 	RESPONSE_CHUNK_DATA,
 	RESPONSE_CHUNK_END,
 	RESPONSE_TRAILERS,
+	RESPONSE_FRAMES, /* after the handshake */
 };
 
 enum response_outcome {
@@ -37,13 +43,15 @@ enum response_outcome {
 };
 
 struct response {
-	uint64_t remaining;  /* of the body, the chunk, or the RPC message */
+	uint64_t remaining;  /* of the body, the chunk, the RPC message, or the WebSocket frame */
+	uint64_t echoed;     /* bytes of the WebSocket message, over its frames so far */
 	uint32_t state;      /* enum response_state */
 	uint32_t status;     /* HTTP status code */
 	uint32_t line_bytes; /* of an unfinished line, kept in `line` */
 	bool has_length;
 	bool chunked;
-	bool closes; /* the server says that it closes after this one */
+	bool closes;   /* the server says that it closes after this one */
+	bool accepted; /* the handshake's key was answered */
 	char line[RESPONSE_LINE_BYTES];
 };
 

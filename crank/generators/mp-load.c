@@ -1,4 +1,4 @@
-/* mp-load: load generator for HTTP/1.1 and for the fixed-size RPC protocol of mp-rpc-server. See `mp-load --help`. */
+/* mp-load: load generator for HTTP/1.1, WebSocket, and the fixed-size RPC protocol of mp-rpc-server. See `mp-load --help`. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,9 +18,10 @@
 #define OVERTIME_SECONDS 45u          /* opening connections takes at most 30 s; past this something hangs */
 #define REQUESTS_LIMIT (256ull << 20) /* bytes of the prepared requests: body x pipeline */
 #define CONNECT_WAIT_MS 3000
+#define WEBSOCKET_LIMIT 65535u /* what a 16-bit length holds (RFC 6455, 5.2) */
 
 static const char usage[] =
-	"usage: mp-load rpc|http --port PORT [options]\n"
+	"usage: mp-load rpc|http|ws --port PORT [options]\n"
 	"\n"
 	"  --host ADDRESS               default 127.0.0.1\n"
 	"  --connections N              default 64\n"
@@ -33,20 +34,24 @@ static const char usage[] =
 	"  --source-addresses N         connect from 127.0.0.1 to 127.0.0.N in turn; default 20 for IPv4 loopback\n"
 	"  --json                       print one JSON object\n"
 	"  --allow-remote               without it, only loopback addresses are accepted\n"
-	"rpc:\n"
-	"  --message-bytes N            size of request and response, default 64\n"
-	"http:\n"
+	"rpc and ws:\n"
+	"  --message-bytes N            size of a message and of its answer, default 64\n"
+	"http and ws:\n"
 	"  --path PATH                  default /\n"
+	"http:\n"
 	"  --method NAME                default GET\n"
 	"  --body-bytes N               request body of that size\n"
 	"  --header 'Name: value'       up to 16\n"
 	"\n"
 	"With K requests per connection and --close fin, the last HTTP request says 'Connection: close'. Latency of a\n"
-	"connection's first request includes the connect. Exit status: 0 when any request was answered, 1 when none,\n"
+	"connection's first request includes the connect. A WebSocket connection first has its handshake, which is "
+	"not\n"
+	"counted; its server sends each message back. Exit status: 0 when any request was answered, 1 when none,\n"
 	"2 for a usage or set-up error.\n";
 
 struct options {
-	bool http, json, allow_remote;
+	enum { RPC, HTTP, WS } protocol;
+	bool json, allow_remote;
 	const char *host, *path, *method;
 	const char *headers[HEADERS_LIMIT];
 	uint32_t header_count;
@@ -171,14 +176,14 @@ static void take_option(struct options *options, int32_t option)
 
 static void parse_options(struct options *options, int32_t count, char **arguments)
 {
-	static const char *const protocols[] = { "rpc", "http", NULL };
+	static const char *const protocols[] = { "rpc", "http", "ws", NULL };
 
 	if (count < 2) {
 		fputs(usage, stderr);
 		exit(2);
 	}
 	if (arguments[1][0] != '-') {
-		options->http = parse_choice("the first argument", arguments[1], protocols) == 1;
+		options->protocol = parse_choice("the first argument", arguments[1], protocols);
 		arguments[1] = arguments[0];
 		arguments++;
 		count--;
@@ -189,8 +194,12 @@ static void parse_options(struct options *options, int32_t count, char **argumen
 		fail("do not know what '%s' means here", arguments[optind]);
 	if (options->port == 0)
 		fail("--port is missing");
-	if (options->http && options->path[0] != '/')
+	if (options->path[0] != '/')
 		fail("--path is '%s', but must begin with '/'", options->path);
+	if (options->protocol == WS && options->message_bytes > WEBSOCKET_LIMIT)
+		fail("--message-bytes is over %u, the most for WebSocket here", WEBSOCKET_LIMIT);
+	if (options->protocol == WS && options->loop.requests_per_connection > 0)
+		fail("--requests-per-connection is not for ws");
 }
 
 /* Resolves the host; refuses what is not loopback unless allowed. */
@@ -247,8 +256,64 @@ static void try_host(const struct options *options)
 	close(fd);
 }
 
-/* The request's head and body; `closes`: ask the server to close after it. */
-static char *write_request(const struct options *options, bool closes, uint64_t *bytes)
+static void write_head(const struct options *options, FILE *file)
+{
+	const char *left = strchr(options->host, ':') != NULL ? "[" : "", *right = *left != '\0' ? "]" : "";
+
+	fprintf(file, "%s %s HTTP/1.1\r\nHost: %s%s%s:%u\r\n", options->method, options->path, left, options->host,
+		right, options->port);
+	for (uint32_t i = 0; i < options->header_count; i++)
+		fprintf(file, "%s\r\n", options->headers[i]);
+}
+
+static void write_http(const struct options *options, bool closes, FILE *file)
+{
+	write_head(options, file);
+	if (options->body_bytes > 0 || strcmp(options->method, "POST") == 0)
+		fprintf(file, "Content-Length: %llu\r\n", (unsigned long long)options->body_bytes);
+	fprintf(file, "%s\r\n", closes ? "Connection: close\r\n" : "");
+	for (uint64_t i = 0; i < options->body_bytes; i++)
+		fputc('x', file);
+}
+
+static void write_rpc(const struct options *options, bool closes, FILE *file)
+{
+	(void)closes;
+	for (uint64_t i = 0; i < options->message_bytes; i++)
+		fputc(RPC_REQUEST_BYTE, file);
+}
+
+/* One final binary frame, masked as a client's must be. */
+static void write_frame(const struct options *options, bool closes, FILE *file)
+{
+	static const uint8_t mask[4] = { 0x4d, 0x50, 0x57, 0x53 };
+	uint64_t bytes = options->message_bytes;
+
+	(void)closes;
+	fputc(0x82, file);
+	fputc(0x80 | (bytes < 126 ? (int)bytes : 126), file);
+	if (bytes >= 126) {
+		fputc((int)(bytes >> 8), file);
+		fputc((int)(bytes & 0xff), file);
+	}
+	fwrite(mask, 1, sizeof(mask), file);
+	for (uint64_t i = 0; i < bytes; i++)
+		fputc('x' ^ mask[i % 4], file);
+}
+
+static void write_handshake(const struct options *options, bool closes, FILE *file)
+{
+	(void)closes;
+	write_head(options, file);
+	fputs("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+	      "Sec-WebSocket-Key: " WEBSOCKET_KEY "\r\n\r\n",
+	      file);
+}
+
+typedef void writer(const struct options *options, bool closes, FILE *file);
+
+/* What `write` writes; `closes`: ask the server to close after it. */
+static char *write_request(writer *write, const struct options *options, bool closes, uint64_t *bytes)
 {
 	char *text = NULL;
 	size_t size = 0;
@@ -256,19 +321,7 @@ static char *write_request(const struct options *options, bool closes, uint64_t 
 
 	if (file == NULL)
 		fail("out of memory");
-	if (options->http) {
-		const char *left = strchr(options->host, ':') != NULL ? "[" : "", *right = *left != '\0' ? "]" : "";
-
-		fprintf(file, "%s %s HTTP/1.1\r\nHost: %s%s%s:%u\r\n", options->method, options->path, left,
-			options->host, right, options->port);
-		for (uint32_t i = 0; i < options->header_count; i++)
-			fprintf(file, "%s\r\n", options->headers[i]);
-		if (options->body_bytes > 0 || strcmp(options->method, "POST") == 0)
-			fprintf(file, "Content-Length: %llu\r\n", (unsigned long long)options->body_bytes);
-		fprintf(file, "%s\r\n", closes ? "Connection: close\r\n" : "");
-	}
-	for (uint64_t i = 0; i < (options->http ? options->body_bytes : options->message_bytes); i++)
-		fputc(options->http ? 'x' : RPC_REQUEST_BYTE, file);
+	write(options, closes, file);
 	if (fclose(file) != 0)
 		fail("out of memory");
 	*bytes = size;
@@ -278,8 +331,10 @@ static char *write_request(const struct options *options, bool closes, uint64_t 
 /* Prepares the bytes of a whole burst, so that the loop only sends. */
 static void prepare(struct options *options)
 {
+	static writer *const writers[] = { write_rpc, write_http, write_frame };
 	struct loop_config *loop = &options->loop;
-	char *one = write_request(options, false, &loop->request_bytes), *all;
+	writer *write = writers[options->protocol];
+	char *one = write_request(write, options, false, &loop->request_bytes), *all;
 
 	if (loop->request_bytes * loop->pipeline > REQUESTS_LIMIT)
 		fail("--pipeline times the request's size is over %llu MiB", REQUESTS_LIMIT >> 20);
@@ -288,8 +343,11 @@ static void prepare(struct options *options)
 		memcpy(all + i * loop->request_bytes, one, loop->request_bytes);
 	free(one);
 	loop->requests = all;
-	loop->last = write_request(options, !loop->reset, &loop->last_bytes);
-	loop->format.message_bytes = options->http ? 0 : (uint32_t)options->message_bytes;
+	loop->last = write_request(write, options, !loop->reset, &loop->last_bytes);
+	loop->format.websocket = options->protocol == WS;
+	if (loop->format.websocket)
+		loop->hello = write_request(write_handshake, options, false, &loop->hello_bytes);
+	loop->format.message_bytes = options->protocol == HTTP ? 0 : (uint32_t)options->message_bytes;
 	loop->format.no_body = strcmp(options->method, "HEAD") == 0;
 	if (raise_file_limit() < loop->connections + 16u)
 		fail("--connections is %u, but this process may open only %llu files (ulimit -n)", loop->connections,
@@ -357,5 +415,6 @@ int main(int argc, char **argv)
 		print_text(&result);
 	free((char *)(uintptr_t)options.loop.requests);
 	free((char *)(uintptr_t)options.loop.last);
+	free((char *)(uintptr_t)options.loop.hello);
 	return result.requests > 0 ? 0 : 1;
 }

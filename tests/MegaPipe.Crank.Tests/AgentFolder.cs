@@ -91,12 +91,8 @@ public sealed class AgentFolder : IDisposable
     private static async Task BuildGeneratorsAsync(string folder)
     {
         await RunAsync("make", "-C native -s bench");
-        foreach (string name in new[] { "mp-load", "ws-load" })
-        {
-            File.CreateSymbolicLink(
-                System.IO.Path.Combine(folder, name),
-                System.IO.Path.Combine(Repository.Root, "native/build/bench", name));
-        }
+        Link(System.IO.Path.Combine(folder, "mp-load"),
+            System.IO.Path.Combine(Repository.Root, "native/build/bench/mp-load"));
     }
 
     private static async Task RunAsync(string tool, string arguments)

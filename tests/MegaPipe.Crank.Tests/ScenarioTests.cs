@@ -25,10 +25,6 @@ public sealed class ScenarioTests(AgentFolder folder, ITestOutputHelper output) 
     [MemberData(nameof(ScenariosOf), "mp-load")]
     public Task MpLoad_OneSecond_PublishesRequests(string scenario) => RunScenarioAsync(scenario);
 
-    [LoadJobTheory("cc", "make")]
-    [MemberData(nameof(ScenariosOf), "ws-load")]
-    public Task WsLoad_OneSecond_PublishesRequests(string scenario) => RunScenarioAsync(scenario);
-
     [LoadJobTheory("wrk")]
     [InlineData("sockets")]
     [InlineData("sockets-inline")]
@@ -101,7 +97,7 @@ public sealed class ScenarioTests(AgentFolder folder, ITestOutputHelper output) 
 
         ResolvedJob application = s_configuration.Resolve(scenario, "application", ["local"], variables, job);
         ResolvedJob load = s_configuration.Resolve(scenario, "load", ["local"], variables);
-        if (load.Name is "mp-load" or "ws-load")
+        if (load.Name is "mp-load")
         {
             await folder.EnsureGeneratorsAsync();
         }
