@@ -1,8 +1,8 @@
 /* mp-load: load generator for HTTP/1.1, WebSocket, and the fixed-size RPC protocol of mp-rpc-server. See `mp-load --help`. */
 #define _GNU_SOURCE
+#include <argp.h>
 #include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -19,35 +19,6 @@
 #define REQUESTS_LIMIT (256ull << 20) /* bytes of the prepared requests: body x pipeline */
 #define CONNECT_WAIT_MS 3000
 #define WEBSOCKET_LIMIT 65535u /* what a 16-bit length holds (RFC 6455, 5.2) */
-
-static const char usage[] =
-	"usage: mp-load rpc|http|ws --port PORT [options]\n"
-	"\n"
-	"  --host ADDRESS               default 127.0.0.1\n"
-	"  --connections N              default 64\n"
-	"  --seconds S                  measured time, default 5; --warmup-seconds S before it, default 0\n"
-	"  --requests-per-connection K  then close and connect again; default 0: never\n"
-	"  --pipeline N                 requests in flight per connection, default 1\n"
-	"  --rate RPS                   open loop: requests are sent by the clock, and latency runs from the moment\n"
-	"                               each was due; default 0: closed loop\n"
-	"  --close fin|rst              how connections end, default fin\n"
-	"  --source-addresses N         connect from 127.0.0.1 to 127.0.0.N in turn; default 20 for IPv4 loopback\n"
-	"  --json                       print one JSON object\n"
-	"  --allow-remote               without it, only loopback addresses are accepted\n"
-	"rpc and ws:\n"
-	"  --message-bytes N            size of a message and of its answer, default 64\n"
-	"http and ws:\n"
-	"  --path PATH                  default /\n"
-	"http:\n"
-	"  --method NAME                default GET\n"
-	"  --body-bytes N               request body of that size\n"
-	"  --header 'Name: value'       up to 16\n"
-	"\n"
-	"With K requests per connection and --close fin, the last HTTP request says 'Connection: close'. Latency of a\n"
-	"connection's first request includes the connect. A WebSocket connection first has its handshake, which is "
-	"not\n"
-	"counted; its server sends each message back. Exit status: 0 when any request was answered, 1 when none,\n"
-	"2 for a usage or set-up error.\n";
 
 struct options {
 	enum { RPC, HTTP, WS } protocol;
@@ -78,87 +49,99 @@ enum {
 	HEADER,
 	MESSAGE,
 	JSON,
-	REMOTE,
-	HELP
+	REMOTE
 };
 
-static const struct option long_options[] = {
-	{ "host", 1, NULL, HOST },
-	{ "port", 1, NULL, PORT },
-	{ "path", 1, NULL, PATH },
-	{ "connections", 1, NULL, CONNECTIONS },
-	{ "seconds", 1, NULL, SECONDS },
-	{ "warmup-seconds", 1, NULL, WARMUP },
-	{ "requests-per-connection", 1, NULL, PER_CONNECTION },
-	{ "pipeline", 1, NULL, PIPELINE },
-	{ "rate", 1, NULL, RATE },
-	{ "method", 1, NULL, METHOD },
-	{ "body-bytes", 1, NULL, BODY },
-	{ "close", 1, NULL, CLOSE },
-	{ "source-addresses", 1, NULL, SOURCES },
-	{ "header", 1, NULL, HEADER },
-	{ "message-bytes", 1, NULL, MESSAGE },
-	{ "json", 0, NULL, JSON },
-	{ "allow-remote", 0, NULL, REMOTE },
-	{ "help", 0, NULL, HELP },
-	{ NULL, 0, NULL, 0 },
+static const struct argp_option known[] = {
+	{ "host", HOST, "ADDRESS", 0, "default 127.0.0.1", 0 },
+	{ "port", PORT, "PORT", 0, "must be given", 0 },
+	{ "connections", CONNECTIONS, "N", 0, "default 64", 0 },
+	{ "seconds", SECONDS, "S", 0, "measured time, default 5", 0 },
+	{ "warmup-seconds", WARMUP, "S", 0, "before it, default 0", 0 },
+	{ "requests-per-connection", PER_CONNECTION, "K", 0, "then close and connect again; default 0: never", 0 },
+	{ "pipeline", PIPELINE, "N", 0, "requests in flight per connection, default 1", 0 },
+	{ "rate", RATE, "RPS", 0,
+	  "open loop: requests are sent by the clock, and latency runs from the moment each was due; default 0: closed "
+	  "loop",
+	  0 },
+	{ "close", CLOSE, "fin|rst", 0, "how connections end, default fin", 0 },
+	{ "source-addresses", SOURCES, "N", 0,
+	  "connect from 127.0.0.1 to 127.0.0.N in turn; default 20 for IPv4 loopback", 0 },
+	{ "json", JSON, NULL, 0, "print one JSON object", 0 },
+	{ "allow-remote", REMOTE, NULL, 0, "without it, only loopback addresses are accepted", 0 },
+	{ "message-bytes", MESSAGE, "N", 0, "rpc, ws: size of a message and of its answer, default 64", 0 },
+	{ "path", PATH, "PATH", 0, "http, ws: default /", 0 },
+	{ "method", METHOD, "NAME", 0, "http: default GET", 0 },
+	{ "body-bytes", BODY, "N", 0, "http: a request body of that size", 0 },
+	{ "header", HEADER, "NAME: VALUE", 0, "http, ws: up to 16", 0 },
+	{ NULL, 0, NULL, 0, NULL, 0 },
 };
 
-static void take_option(struct options *options, int32_t option)
+static const char notes[] =
+	"\vWith K requests per connection and --close fin, the last HTTP request says 'Connection: close'. Latency of "
+	"a "
+	"connection's first request includes the connect. A WebSocket connection first has its handshake, which is not "
+	"counted; its server sends each message back. Exit status: 0 when any request was answered, 1 when none, 2 for "
+	"a "
+	"usage or set-up error.";
+
+static error_t take_option(int option, char *value, struct argp_state *state)
 {
+	static const char *const protocols[] = { "rpc", "http", "ws", NULL };
 	static const char *const closes[] = { "fin", "rst", NULL };
+	struct options *options = state->input;
 	struct loop_config *loop = &options->loop;
 
 	switch (option) {
 	case HOST:
-		options->host = optarg;
+		options->host = value;
 		break;
 	case PORT:
-		options->port = (uint16_t)parse_integer("--port", optarg, 1, 65535);
+		options->port = (uint16_t)parse_integer("--port", value, 1, 65535);
 		break;
 	case PATH:
-		options->path = optarg;
+		options->path = value;
 		break;
 	case CONNECTIONS:
-		loop->connections = (uint32_t)parse_integer("--connections", optarg, 1, 1000000);
+		loop->connections = (uint32_t)parse_integer("--connections", value, 1, 1000000);
 		break;
 	case SECONDS:
-		loop->duration_ns = (uint64_t)(parse_real("--seconds", optarg, 0.01, 86400) * 1e9);
+		loop->duration_ns = (uint64_t)(parse_real("--seconds", value, 0.01, 86400) * 1e9);
 		break;
 	case WARMUP:
-		loop->warmup_ns = (uint64_t)(parse_real("--warmup-seconds", optarg, 0, 86400) * 1e9);
+		loop->warmup_ns = (uint64_t)(parse_real("--warmup-seconds", value, 0, 86400) * 1e9);
 		break;
 	case PER_CONNECTION:
-		loop->requests_per_connection = parse_integer("--requests-per-connection", optarg, 0, 1ull << 40);
+		loop->requests_per_connection = parse_integer("--requests-per-connection", value, 0, 1ull << 40);
 		break;
 	case PIPELINE:
-		loop->pipeline = (uint32_t)parse_integer("--pipeline", optarg, 1, 4096);
+		loop->pipeline = (uint32_t)parse_integer("--pipeline", value, 1, 4096);
 		break;
 	case RATE:
-		loop->rate = parse_real("--rate", optarg, 0, 1e8);
+		loop->rate = parse_real("--rate", value, 0, 1e8);
 		break;
 	case METHOD:
-		options->method = optarg;
+		options->method = value;
 		break;
 	case BODY:
-		options->body_bytes = parse_integer("--body-bytes", optarg, 0, REQUESTS_LIMIT);
+		options->body_bytes = parse_integer("--body-bytes", value, 0, REQUESTS_LIMIT);
 		break;
 	case CLOSE:
-		loop->reset = parse_choice("--close", optarg, closes) == 1;
+		loop->reset = parse_choice("--close", value, closes) == 1;
 		break;
 	case SOURCES:
-		loop->source_addresses = (uint32_t)parse_integer("--source-addresses", optarg, 0, 1000);
+		loop->source_addresses = (uint32_t)parse_integer("--source-addresses", value, 0, 1000);
 		options->sources_given = true;
 		break;
 	case HEADER:
 		if (options->header_count == HEADERS_LIMIT)
 			fail("more than %u --header options", HEADERS_LIMIT);
-		if (strchr(optarg, ':') == NULL || strpbrk(optarg, "\r\n") != NULL)
-			fail("--header is '%s', but must be 'Name: value'", optarg);
-		options->headers[options->header_count++] = optarg;
+		if (strchr(value, ':') == NULL || strpbrk(value, "\r\n") != NULL)
+			fail("--header is '%s', but must be 'Name: value'", value);
+		options->headers[options->header_count++] = value;
 		break;
 	case MESSAGE:
-		options->message_bytes = parse_integer("--message-bytes", optarg, 1, 1 << 20);
+		options->message_bytes = parse_integer("--message-bytes", value, 1, 1 << 20);
 		break;
 	case JSON:
 		options->json = true;
@@ -166,32 +149,24 @@ static void take_option(struct options *options, int32_t option)
 	case REMOTE:
 		options->allow_remote = true;
 		break;
-	case HELP:
-		fputs(usage, stdout);
-		exit(0);
+	case ARGP_KEY_ARG:
+		options->protocol = parse_choice("the protocol", value, protocols);
+		break;
+	case ARGP_KEY_NO_ARGS:
+		argp_usage(state);
+		break;
 	default:
-		exit(2); /* getopt has said what is wrong */
+		return ARGP_ERR_UNKNOWN;
 	}
+	return 0;
 }
 
 static void parse_options(struct options *options, int32_t count, char **arguments)
 {
-	static const char *const protocols[] = { "rpc", "http", "ws", NULL };
+	static const struct argp parser = { known, take_option, "rpc|http|ws", notes, NULL, NULL, NULL };
 
-	if (count < 2) {
-		fputs(usage, stderr);
-		exit(2);
-	}
-	if (arguments[1][0] != '-') {
-		options->protocol = parse_choice("the first argument", arguments[1], protocols);
-		arguments[1] = arguments[0];
-		arguments++;
-		count--;
-	}
-	for (int32_t option; (option = getopt_long(count, arguments, "", long_options, NULL)) != -1;)
-		take_option(options, option);
-	if (optind < count)
-		fail("do not know what '%s' means here", arguments[optind]);
+	argp_err_exit_status = 2;
+	argp_parse(&parser, count, arguments, 0, NULL, options);
 	if (options->port == 0)
 		fail("--port is missing");
 	if (options->path[0] != '/')

@@ -9,7 +9,7 @@
 
 #define RPC_BLOCK_BYTES (1u << 20) /* of response bytes, ready to be sent: as much as one write can be asked for */
 
-enum rpc_variant { RPC_EPOLL_SHARED, RPC_EPOLL_REUSEPORT, RPC_MEGAPIPE };
+enum rpc_variant { RPC_EPOLL_SHARED, RPC_EPOLL_REUSEPORT, RPC_MEGAPIPE, RPC_NO_VARIANT };
 
 struct rpc_config {
 	enum rpc_variant variant;

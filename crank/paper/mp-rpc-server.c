@@ -1,6 +1,6 @@
 /* mp-rpc-server: the RPC server of the MegaPipe paper's microbenchmark in its variants. See `mp-rpc-server --help`. */
 #define _GNU_SOURCE
-#include <getopt.h>
+#include <argp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,81 +15,69 @@
 #define CORES_LIMIT 64   /* as many as a CPU mask names */
 #define DEFAULT_BATCH 32 /* the paper's threshold */
 
-static const char usage[] =
-	"usage: mp-rpc-server --variant epoll-shared|epoll-reuseport|megapipe --port PORT [options]\n"
-	"\n"
-	"  --cores N               server threads, each pinned to a CPU of this process; default 1\n"
-	"  --message-bytes N       size of request and response; default 64\n"
-	"megapipe:\n"
-	"  --partition on|off      a listener for each channel, or one for all; default on\n"
-	"  --batch on|off|N        requests that go to the kernel together: 32, 1, or N; default on\n"
-	"  --lwsocket on|off       accept lightweight sockets; default on\n"
-	"  --read leased|plain     default leased\n"
-	"  --single-thread on|off  one thread for the channel's life; default off\n"
-	"\n"
-	"Prints 'ready' when it serves. Ends on SIGINT or SIGTERM, with the channels' counters on stderr.\n";
+enum { VARIANT = 1, PORT, CORES, MESSAGE, PARTITION, BATCH, LWSOCKET, READ, SINGLE };
 
-enum { VARIANT = 1, PORT, CORES, MESSAGE, PARTITION, BATCH, LWSOCKET, READ, SINGLE, HELP };
-
-static const struct option long_options[] = {
-	{ "variant", 1, NULL, VARIANT },
-	{ "port", 1, NULL, PORT },
-	{ "cores", 1, NULL, CORES },
-	{ "message-bytes", 1, NULL, MESSAGE },
-	{ "partition", 1, NULL, PARTITION },
-	{ "batch", 1, NULL, BATCH },
-	{ "lwsocket", 1, NULL, LWSOCKET },
-	{ "read", 1, NULL, READ },
-	{ "single-thread", 1, NULL, SINGLE },
-	{ "help", 0, NULL, HELP },
-	{ NULL, 0, NULL, 0 },
+static const struct argp_option known[] = {
+	{ "variant", VARIANT, "epoll-shared|epoll-reuseport|megapipe", 0, "must be given", 0 },
+	{ "port", PORT, "PORT", 0, "must be given", 0 },
+	{ "cores", CORES, "N", 0, "server threads, each pinned to a CPU of this process; default 1", 0 },
+	{ "message-bytes", MESSAGE, "N", 0, "size of request and response; default 64", 0 },
+	{ "partition", PARTITION, "on|off", 0, "megapipe: a listener for each channel, or one for all; default on", 0 },
+	{ "batch", BATCH, "on|off|N", 0, "megapipe: requests that go to the kernel together: 32, 1, or N; default on",
+	  0 },
+	{ "lwsocket", LWSOCKET, "on|off", 0, "megapipe: accept lightweight sockets; default on", 0 },
+	{ "read", READ, "leased|plain", 0, "megapipe: default leased", 0 },
+	{ "single-thread", SINGLE, "on|off", 0, "megapipe: one thread for the channel's life; default off", 0 },
+	{ NULL, 0, NULL, 0, NULL, 0 },
 };
+
+static const char notes[] =
+	"\vPrints 'ready' when it serves. Ends on SIGINT or SIGTERM, with the channels' counters on stderr.";
 
 /* Of all server threads and main: when they serve, and when channels may be destroyed. */
 static pthread_barrier_t meeting;
 
-static void take_option(struct rpc_config *config, int32_t option)
+static error_t take_option(int option, char *value, struct argp_state *state)
 {
+	struct rpc_config *config = state->input;
 	static const char *const variants[] = { "epoll-shared", "epoll-reuseport", "megapipe", NULL };
 	static const char *const reads[] = { "plain", "leased", NULL };
 
 	switch (option) {
 	case VARIANT:
-		config->variant = (enum rpc_variant)parse_choice("--variant", optarg, variants);
+		config->variant = (enum rpc_variant)parse_choice("--variant", value, variants);
 		break;
 	case PORT:
-		config->port = (uint16_t)parse_integer("--port", optarg, 1, 65535);
+		config->port = (uint16_t)parse_integer("--port", value, 1, 65535);
 		break;
 	case CORES:
-		config->cores = (uint32_t)parse_integer("--cores", optarg, 1, CORES_LIMIT);
+		config->cores = (uint32_t)parse_integer("--cores", value, 1, CORES_LIMIT);
 		break;
 	case MESSAGE:
-		config->message_bytes = (uint32_t)parse_integer("--message-bytes", optarg, 1, RPC_BLOCK_BYTES);
+		config->message_bytes = (uint32_t)parse_integer("--message-bytes", value, 1, RPC_BLOCK_BYTES);
 		break;
 	case PARTITION:
-		config->partition = parse_switch("--partition", optarg);
+		config->partition = parse_switch("--partition", value);
 		break;
 	case BATCH:
-		if (optarg[0] >= '0' && optarg[0] <= '9')
-			config->batch_threshold = (uint32_t)parse_integer("--batch", optarg, 1, 4096);
+		if (value[0] >= '0' && value[0] <= '9')
+			config->batch_threshold = (uint32_t)parse_integer("--batch", value, 1, 4096);
 		else
-			config->batch_threshold = parse_switch("--batch", optarg) ? DEFAULT_BATCH : 1;
+			config->batch_threshold = parse_switch("--batch", value) ? DEFAULT_BATCH : 1;
 		break;
 	case LWSOCKET:
-		config->lwsocket = parse_switch("--lwsocket", optarg);
+		config->lwsocket = parse_switch("--lwsocket", value);
 		break;
 	case READ:
-		config->leased = parse_choice("--read", optarg, reads) == 1;
+		config->leased = parse_choice("--read", value, reads) == 1;
 		break;
 	case SINGLE:
-		config->single_thread = parse_switch("--single-thread", optarg);
+		config->single_thread = parse_switch("--single-thread", value);
 		break;
-	case HELP:
-		fputs(usage, stdout);
-		exit(0);
 	default:
-		exit(2); /* getopt has said what is wrong */
+		return ARGP_ERR_UNKNOWN;
 	}
+	return 0;
 }
 
 static void meet(void)
@@ -147,25 +135,22 @@ int main(int argc, char **argv)
 {
 	static struct rpc_thread threads[CORES_LIMIT];
 	static pthread_t ids[CORES_LIMIT];
-	struct rpc_config config = { .message_bytes = 64,
+	struct rpc_config config = { .variant = RPC_NO_VARIANT,
+				     .message_bytes = 64,
 				     .cores = 1,
 				     .partition = true,
 				     .batch_threshold = DEFAULT_BATCH,
 				     .lwsocket = true,
 				     .leased = true };
-	bool variant_given = false;
+	static const struct argp parser = { known, take_option, NULL, notes, NULL, NULL, NULL };
 	char *block = allocate(1, RPC_BLOCK_BYTES);
 	sigset_t signals;
 	int32_t got;
 
-	for (int32_t option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
-		variant_given |= option == VARIANT;
-		take_option(&config, option);
-	}
-	if (optind < argc)
-		fail("do not know what '%s' means here", argv[optind]);
-	if (!variant_given || config.port == 0)
-		fail("%s is missing", variant_given ? "--port" : "--variant");
+	argp_err_exit_status = 2;
+	argp_parse(&parser, argc, argv, 0, NULL, &config);
+	if (config.variant == RPC_NO_VARIANT || config.port == 0)
+		fail("%s is missing", config.port == 0 ? "--port" : "--variant");
 	memset(block, RPC_RESPONSE_BYTE, RPC_BLOCK_BYTES);
 	raise_file_limit();
 
