@@ -117,7 +117,7 @@ static void close_connection(struct loop *loop, struct connection *connection)
 	connection->burst_bytes = connection->sent = 0;
 }
 
-/* The connection is of no more use, for a reason that is an error. */
+/* The connection cannot be used any more, because of an error. */
 static void lose_connection(struct loop *loop, struct connection *connection, uint64_t now, const char *cause,
 			    int32_t error)
 {

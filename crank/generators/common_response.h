@@ -1,5 +1,6 @@
 /* Recognises where a response ends in a byte stream: HTTP/1.1 (Content-Length, chunked, until the end of the stream),
- * messages of a fixed size (the RPC protocol), or WebSocket messages behind their handshake (RFC 6455). Takes the stream in pieces of any size and never looks back. */
+ * messages of a fixed size (the RPC protocol), or WebSocket messages behind their handshake (RFC 6455). Takes the
+ * stream in pieces of any size and never looks back. */
 #ifndef BENCH_COMMON_RESPONSE_H
 #define BENCH_COMMON_RESPONSE_H
 
@@ -39,7 +40,7 @@ enum response_outcome {
 	RESPONSE_MORE,  /* all bytes taken, the response goes on */
 	RESPONSE_GOOD,  /* complete */
 	RESPONSE_BAD,   /* complete, but not 2xx (HTTP), or wrong bytes (RPC) */
-	RESPONSE_BROKEN /* not what the protocol allows: the stream is of no more use */
+	RESPONSE_BROKEN /* not what the protocol allows: the stream cannot be read on */
 };
 
 struct response {

@@ -1,4 +1,4 @@
-/* mp-load: load generator for HTTP/1.1, WebSocket, and the fixed-size RPC protocol of mp-rpc-server. See `mp-load --help`. */
+/* mp-load: load generator for HTTP/1.1, WebSocket, and the fixed-size RPC protocol of mp-rpc-server. See `--help`. */
 #define _GNU_SOURCE
 #include <argp.h>
 #include <arpa/inet.h>

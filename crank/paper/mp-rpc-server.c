@@ -97,7 +97,7 @@ static void *run_thread(void *argument)
 	return NULL;
 }
 
-/* A socket with SO_REUSEPORT would share a port with another process in silence, and the measurement with it. */
+/* A socket with SO_REUSEPORT would silently share its port, and the measurement, with another process. */
 static void check_port_is_free(uint16_t port)
 {
 	close(rpc_bind(port, false, 0));

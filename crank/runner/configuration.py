@@ -1,8 +1,11 @@
 # Reads the YAML files and resolves a scenario as crank does: merge, service over job, profiles, variables, templates.
+# As a program it prints all scenarios as JSON: configuration.py '{"profiles": [...], "variables": {...}}' FILE...
 import copy
+import json
 import os
 import re
-from dataclasses import dataclass, field
+import sys
+from dataclasses import asdict, dataclass, field
 
 TEMPLATE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
@@ -21,6 +24,7 @@ class Job:
     ready_text: str = ""
     sources: dict = field(default_factory=dict)  # folder name beside the process -> where its files are
     variables: dict = field(default_factory=dict)
+    endpoints: list = field(default_factory=list)
 
 
 def load(paths, artifacts):
@@ -67,7 +71,8 @@ def resolve(configuration, scenario, profiles, variables, jobs=None):
             arguments=_fill(job["arguments"], values, f"job {job_name} in scenario {scenario}"),
             ready_text=job.get("readyStateText", ""),
             sources={name: source["localFolder"] for name, source in job.get("sources", {}).items()},
-            variables=values)
+            variables=values,
+            endpoints=[_fill(url, values, f"job {job_name}") for url in job.get("endpoints", [])])
     return resolved
 
 
@@ -107,3 +112,12 @@ def _merge(target, other):
             target[key].extend(value)
         else:
             target[key] = value
+
+
+if __name__ == "__main__":
+    files = load(sys.argv[2:], "artifacts")
+    try:
+        print(json.dumps({name: {service: asdict(job) for service, job in resolve(
+            files, name, **json.loads(sys.argv[1])).items()} for name in files["scenarios"]}))
+    except ConfigurationError as error:
+        sys.exit(str(error))

@@ -203,7 +203,7 @@ class _Peak:
 
 
 def _busy_seconds(cpus):
-    """Time that these CPUs were not idle, whoever used them."""
+    """Time that these CPUs were not idle, for all processes."""
     names = {f"cpu{number}" for number in cpus}
     total = 0
     with open("/proc/stat", encoding="ascii") as file:

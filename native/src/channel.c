@@ -210,7 +210,7 @@ void mp_wake(struct mp_channel *channel)
 {
 	uint32_t asked = MP_WAKE_ASKED;
 
-	/* Pairs with dispatch: whoever finds the carrier asleep makes the one system call of this sleep. */
+	/* Pairs with dispatch: the first waker of a sleep makes its one system call. */
 	if (atomic_exchange_explicit(&channel->wake_state, MP_WAKE_ASKED, memory_order_seq_cst) != MP_SLEEPING)
 		return;
 	atomic_fetch_add_explicit(&channel->wakes, 1, memory_order_relaxed);

@@ -296,7 +296,7 @@ static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring)
 		       "posting to a ring without a ring: %s. Linux 6.13 brings it; an eventfd wakes instead.",
 		       mp_error_text(error));
 	} else {
-		allow(features, MP_FEATURE_DIRECT_WAKE); /* its completion is dropped by whoever comes next */
+		allow(features, MP_FEATURE_DIRECT_WAKE); /* the next use of the ring drops its completion */
 	}
 	if (ring->features & IORING_FEAT_NO_IOWAIT)
 		allow(features, MP_FEATURE_NO_IOWAIT);

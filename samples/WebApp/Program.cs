@@ -3,28 +3,28 @@ using System.Net.Sockets;
 using MegaPipe.Kestrel;
 using WebApp;
 
-if (!SampleArguments.TryParse(args, out SampleArguments arguments, out string? error))
-{
-    Console.Error.WriteLine(error);
-    return 2;
-}
-
-if (arguments.ShowHelp)
+if (args.Any(argument => argument is "--help" or "-h" or "-?"))
 {
     Console.WriteLine(SampleArguments.Help);
     return 0;
 }
 
-WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
+WebApplicationBuilder builder;
+SampleArguments arguments;
+try
 {
-    Args = args,
-    // Benchmarks start the app from other folders; without its appsettings.json it would log every request.
-    ContentRootPath = AppContext.BaseDirectory,
-});
-
-if (!SampleArguments.TryResolve(builder.Configuration, out arguments, out error))
+    SampleArguments.Check(args);
+    builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
+    {
+        Args = args,
+        // Benchmarks start the app from other folders; without its appsettings.json it would log every request.
+        ContentRootPath = AppContext.BaseDirectory,
+    });
+    arguments = SampleArguments.Read(builder.Configuration);
+}
+catch (FormatException wrong)
 {
-    Console.Error.WriteLine(error);
+    Console.Error.WriteLine($"WebApp: {wrong.Message}");
     return 2;
 }
 

@@ -10,9 +10,7 @@ internal enum SampleTransport
     SocketsInline,
 }
 
-internal sealed record SampleArguments(
-    SampleTransport Transport = SampleTransport.MegaPipe, int? HttpsPort = null, int? H2cPort = null,
-    bool ShowHelp = false)
+internal sealed record SampleArguments(SampleTransport Transport, int? HttpsPort, int? H2cPort)
 {
     public const string Help = """
         WebApp: a sample on MegaPipe for Kestrel
@@ -28,101 +26,52 @@ internal sealed record SampleArguments(
                 /transport
         """;
 
+    /// <summary>In the order of <see cref="SampleTransport"/>.</summary>
+    private static readonly string[] s_transports = ["megapipe", "sockets", "sockets-inline"];
+
     private static readonly string[] s_hostKeys =
     [
         "transport", "https-port", "h2c-port", "urls", "http_ports", "https_ports", "environment", "contentroot",
         "applicationname", "webroot", "allowedhosts", "preferhostingurls",
     ];
 
-    public string TransportName => Transport switch
-    {
-        SampleTransport.MegaPipe => "megapipe",
-        SampleTransport.Sockets => "sockets",
-        _ => "sockets-inline",
-    };
+    public string TransportName => s_transports[(int)Transport];
 
     /// <summary>Refuses what the configuration provider would silently ignore: unknown names, missing values.</summary>
-    public static bool TryParse(string[] args, out SampleArguments arguments, out string? error)
+    /// <exception cref="FormatException">The text names the argument.</exception>
+    public static void Check(string[] args)
     {
-        arguments = new SampleArguments();
-        error = null;
         for (int i = 0; i < args.Length; i++)
         {
-            string argument = args[i];
-            if (argument is "--help" or "-h" or "-?")
-            {
-                arguments = arguments with { ShowHelp = true };
-                continue;
-            }
-
-            int equals = argument.IndexOf('=', StringComparison.Ordinal);
-            string key = (equals < 0 ? argument : argument[..equals]).TrimStart('-', '/');
+            string[] parts = args[i].Split('=', 2);
+            string key = parts[0].TrimStart('-', '/');
             bool known = key.Contains(':', StringComparison.Ordinal)
                 || s_hostKeys.Contains(key, StringComparer.OrdinalIgnoreCase);
-            if (!known || (equals < 0 && !argument.StartsWith("--", StringComparison.Ordinal)))
+            if (!known || (parts.Length == 1 && !args[i].StartsWith("--", StringComparison.Ordinal)))
             {
-                error = $"WebApp: unknown argument '{argument}'; --help lists what is known.";
-                return false;
+                throw new FormatException($"unknown argument '{args[i]}'; --help lists what is known.");
             }
 
-            if (equals < 0 && ++i == args.Length)
+            if (parts.Length == 1 && ++i == args.Length)
             {
-                error = $"WebApp: {argument} needs a value.";
-                return false;
+                throw new FormatException($"{args[i - 1]} needs a value.");
             }
         }
-
-        return true;
     }
 
-    /// <summary>Reads the sample's values from configuration: command line and environment, merged.</summary>
-    public static bool TryResolve(IConfiguration configuration, out SampleArguments arguments, out string? error)
+    /// <summary>The sample's values from configuration: command line and environment, merged.</summary>
+    /// <exception cref="FormatException">The text names the value.</exception>
+    public static SampleArguments Read(IConfiguration configuration)
     {
-        arguments = new SampleArguments();
-        string transport = configuration["transport"] ?? "megapipe";
-        switch (transport)
-        {
-            case "megapipe":
-                break;
-            case "sockets":
-                arguments = arguments with { Transport = SampleTransport.Sockets };
-                break;
-            case "sockets-inline":
-                arguments = arguments with { Transport = SampleTransport.SocketsInline };
-                break;
-            default:
-                error = $"WebApp: --transport '{transport}' is not one of megapipe, sockets, sockets-inline.";
-                return false;
-        }
-
-        if (!TryPort(configuration, "https-port", out int? httpsPort, out error)
-            || !TryPort(configuration, "h2c-port", out int? h2cPort, out error))
-        {
-            return false;
-        }
-
-        arguments = arguments with { HttpsPort = httpsPort, H2cPort = h2cPort };
-        return true;
+        string name = configuration["transport"] ?? s_transports[0];
+        int transport = Array.IndexOf(s_transports, name);
+        return transport < 0
+            ? throw new FormatException($"--transport '{name}' is not one of {string.Join(", ", s_transports)}.")
+            : new((SampleTransport)transport, Port(configuration, "https-port"), Port(configuration, "h2c-port"));
     }
 
-    private static bool TryPort(IConfiguration configuration, string key, out int? port, out string? error)
-    {
-        port = null;
-        error = null;
-        string? text = configuration[key];
-        if (text is null)
-        {
-            return true;
-        }
-
-        if (!int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int value)
-            || value is < 1 or > 65_535)
-        {
-            error = $"WebApp: --{key} '{text}' is not a port from 1 to 65535.";
-            return false;
-        }
-
-        port = value;
-        return true;
-    }
+    private static int? Port(IConfiguration configuration, string key) =>
+        configuration[key] is not { } text ? null
+        : ushort.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ushort port) && port > 0 ? port
+        : throw new FormatException($"--{key} '{text}' is not a port from 1 to 65535.");
 }

@@ -171,7 +171,7 @@ public sealed class MegaPipeTransportOptions
     /// <summary>
     /// Lets other processes of the same user listen on the same address at the same time (SO_REUSEPORT, on Linux).
     /// Default false: a second listener gets "address already in use". A handle, and a socket that
-    /// <see cref="CreateBoundListenSocket"/> makes, share their address if whoever made them has said so.
+    /// <see cref="CreateBoundListenSocket"/> makes, share their address if they were bound so.
     /// </summary>
     public bool ShareAddress { get; set; }
 

@@ -45,7 +45,7 @@ internal sealed unsafe partial class Channel
     public int ToFd(long handle) => NativeMethods.mp_to_fd(Pointer, handle);
 
     /// <summary>
-    /// The fd of a handle that is no lightweight socket; it stays the channel's. Or a negative errno.
+    /// The fd of a handle that is not a lightweight socket; the channel keeps it. Or a negative errno.
     /// </summary>
     public int PeekFd(long handle) => NativeMethods.mp_peek_fd(Pointer, handle);
 }

@@ -18,6 +18,6 @@ internal static unsafe class PinnedMemory
     public static nint AddressOf(ReadOnlySpan<byte> pinned) =>
         (nint)Unsafe.AsPointer(ref MemoryMarshal.GetReference(pinned));
 
-    /// <summary>The bytes at an address, as long as whoever owns them lets it.</summary>
+    /// <summary>The bytes at an address, as long as their owner keeps them.</summary>
     public static Span<byte> SpanAt(nint address, int bytes) => new((void*)address, bytes);
 }

@@ -1,18 +1,26 @@
-// The YAML as crank understands it, written a second time: crank/runner/configuration.py must agree with it.
-using System.Text.RegularExpressions;
-using YamlDotNet.Core;
+// The YAML files, merged, and what the runner makes of a scenario (crank/runner/configuration.py).
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Text.Json;
 using YamlDotNet.RepresentationModel;
 
 namespace MegaPipe.Crank.Tests;
 
 /// <summary>A process to start, with every template filled.</summary>
 internal sealed record ResolvedJob(
-    string Name, string Executable, string Arguments, string ReadyStateText,
-    IReadOnlyDictionary<string, string> Sources, IReadOnlyDictionary<string, string> Variables,
-    IReadOnlyList<string> Endpoints);
+    string Name, string Executable, string Arguments, string ReadyText, IReadOnlyList<string> Endpoints,
+    IReadOnlyDictionary<string, JsonElement> Variables);
 
-internal sealed partial class CrankConfiguration
+internal sealed class CrankConfiguration
 {
+    private static readonly JsonSerializerOptions s_snakeCase = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+    };
+
+    private static readonly ConcurrentDictionary<string, Dictionary<string, Dictionary<string, ResolvedJob>>>
+        s_resolved = new();
+
     private CrankConfiguration(YamlMappingNode root) => Root = root;
 
     public YamlMappingNode Root { get; }
@@ -47,65 +55,37 @@ internal sealed partial class CrankConfiguration
     public static YamlNode? Get(YamlNode node, string key) =>
         ((YamlMappingNode)node).Children.TryGetValue(new YamlScalarNode(key), out YamlNode? value) ? value : null;
 
-    /// <summary>One service of a scenario, resolved as crank's controller does.</summary>
-    public ResolvedJob Resolve(
+    /// <summary>One service of a scenario, as the local runner resolves it.</summary>
+    /// <exception cref="InvalidDataException">It cannot be: a variable is not defined.</exception>
+    public static ResolvedJob Resolve(
         string scenario, string service, string[] profiles, IReadOnlyDictionary<string, string> overrides,
         string? job = null)
     {
-        YamlNode patch = Section("scenarios")[scenario][service];
-        string jobName = job ?? Text(patch["job"]);
-        YamlMappingNode merged = [];
-        Merge(merged, (YamlMappingNode)Section("jobs")[jobName]);
-        Merge(merged, (YamlMappingNode)patch);
-        foreach (string profile in profiles)
-        {
-            YamlMappingNode node = (YamlMappingNode)Section("profiles")[profile];
-            Merge(merged, node);
-            if (Get(node, "jobs") is YamlMappingNode agents && Get(agents, service) is YamlMappingNode agent)
-            {
-                Merge(merged, agent);
-            }
-        }
-
-        Dictionary<string, string> variables = [];
-        AddAll(variables, Get(Root, "variables"));
-        AddAll(variables, Get(merged, "variables"));
-        foreach ((string name, string value) in overrides)
-        {
-            variables[name] = value;
-        }
-
-        Dictionary<string, string> filled = variables.ToDictionary(
-            pair => pair.Key, pair => Fill(pair.Value, variables, $"variable {pair.Key}"));
-        string where = $"job {jobName} in scenario {scenario}";
-        return new ResolvedJob(
-            jobName,
-            Fill(Text(merged["executable"]), filled, where),
-            Fill(Text(merged["arguments"]), filled, where),
-            Get(merged, "readyStateText") is YamlNode ready ? Text(ready) : "",
-            ((YamlMappingNode)merged["sources"]).Children.ToDictionary(
-                pair => Text(pair.Key), pair => Text(pair.Value["localFolder"])),
-            filled,
-            Get(merged, "endpoints") is YamlSequenceNode list
-                ? [.. list.Select(node => Fill(Text(node), filled, where))]
-                : []);
+        Dictionary<string, string> jobs = job is null ? [] : new() { ["application"] = job };
+        string asked = JsonSerializer.Serialize(new { profiles, variables = overrides, jobs });
+        return s_resolved.GetOrAdd(asked, ResolveAll)[scenario][service];
     }
 
-    private static void AddAll(Dictionary<string, string> variables, YamlNode? node)
+    private static Dictionary<string, Dictionary<string, ResolvedJob>> ResolveAll(string asked)
     {
-        if (node is YamlMappingNode mapping)
+        using Process process = new()
         {
-            foreach ((YamlNode key, YamlNode value) in mapping.Children)
+            StartInfo = new ProcessStartInfo(
+                "/usr/bin/python3", ["-B", "runner/configuration.py", asked, .. Repository.YamlFiles])
             {
-                variables[Text(key)] = Text(value);
-            }
-        }
+                WorkingDirectory = Repository.Crank,
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            },
+        };
+        process.Start();
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string json = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return process.ExitCode == 0
+            ? JsonSerializer.Deserialize<Dictionary<string, Dictionary<string, ResolvedJob>>>(json, s_snakeCase)!
+            : throw new InvalidDataException(error.Result);
     }
-
-    private static string Fill(string text, Dictionary<string, string> variables, string where) =>
-        Template().Replace(text, match => variables.TryGetValue(match.Groups[1].Value, out string? value)
-            ? value
-            : throw new YamlException($"{where} uses {match.Value}, which is not defined"));
 
     private static void Merge(YamlMappingNode target, YamlMappingNode other)
     {
@@ -134,7 +114,4 @@ internal sealed partial class CrankConfiguration
             }
         }
     }
-
-    [GeneratedRegex(@"\{\{\s*(\w+)\s*\}\}")]
-    private static partial Regex Template();
 }

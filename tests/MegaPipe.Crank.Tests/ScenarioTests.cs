@@ -49,7 +49,7 @@ public sealed class ScenarioTests(AgentFolder folder, ITestOutputHelper output) 
     public async Task LoadJob_NobodyServes_FailsWithoutBlock(string scenario)
     {
         int port = AgentFolder.GetFreePort();
-        ResolvedJob load = s_configuration.Resolve(scenario, "load", ["local"], Variables(port, port, "64"));
+        ResolvedJob load = CrankConfiguration.Resolve(scenario, "load", ["local"], Variables(port, port, "64"));
         using RunProcess process = RunProcess.Start(folder.Executable(load.Executable), load.Arguments, folder.Path);
         Assert.Equal(1, await process.WaitForExitAsync(s_loadLimit));
         Assert.DoesNotContain("#StartJobStatistics", process.Output, StringComparison.Ordinal);
@@ -85,8 +85,8 @@ public sealed class ScenarioTests(AgentFolder folder, ITestOutputHelper output) 
         }
 
         int port = AgentFolder.GetFreePort(), h2cPort = AgentFolder.GetFreePort();
-        string asked = s_configuration.Resolve(scenario, "load", ["local"], new Dictionary<string, string>())
-            .Variables["connections"];
+        string asked = CrankConfiguration.Resolve(scenario, "load", ["local"], new Dictionary<string, string>())
+            .Variables["connections"].ToString();
         int connections = Math.Min(int.Parse(asked, CultureInfo.InvariantCulture), MaxConnections);
         Dictionary<string, string> variables =
             Variables(port, h2cPort, connections.ToString(CultureInfo.InvariantCulture));
@@ -95,15 +95,15 @@ public sealed class ScenarioTests(AgentFolder folder, ITestOutputHelper output) 
             variables[name] = value;
         }
 
-        ResolvedJob application = s_configuration.Resolve(scenario, "application", ["local"], variables, job);
-        ResolvedJob load = s_configuration.Resolve(scenario, "load", ["local"], variables);
+        ResolvedJob application = CrankConfiguration.Resolve(scenario, "application", ["local"], variables, job);
+        ResolvedJob load = CrankConfiguration.Resolve(scenario, "load", ["local"], variables);
         if (load.Name is "mp-load")
         {
             await folder.EnsureGeneratorsAsync();
         }
 
         using RunProcess app = RunProcess.Start(
-            folder.Executable(application.Executable), application.Arguments, folder.Path, application.ReadyStateText);
+            folder.Executable(application.Executable), application.Arguments, folder.Path, application.ReadyText);
         await app.WaitUntilReadyAsync(s_startLimit);
         using RunProcess run = RunProcess.Start(folder.Executable(load.Executable), load.Arguments, folder.Path);
         int exitCode = await run.WaitForExitAsync(s_loadLimit);

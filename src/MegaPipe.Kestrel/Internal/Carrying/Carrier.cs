@@ -12,7 +12,7 @@ internal sealed class Carrier(CarrierPool pool)
     private Carried? _channel;
     private long _epoch;
 
-    /// <summary>false: no thread is to be had.</summary>
+    /// <summary>false: the system gives no thread.</summary>
     internal bool TryStart(int number) => CarrierThread.TryStart(Live, $"MegaPipe carrier {number}");
 
     /// <summary>Has this spare carry <paramref name="channel"/> from <paramref name="epoch"/> on.</summary>
@@ -72,7 +72,7 @@ internal sealed class CarrierPool
     /// </summary>
     private const int MaxReserve = 4;
 
-    /// <summary>How long to wait after a thread was refused; nobody tells when one is to be had.</summary>
+    /// <summary>How long to wait after a thread was refused; the system does not say when it has one again.</summary>
     private const long RetryAfterMs = 100;
 
     public static CarrierPool Instance { get; } = new();
@@ -85,7 +85,7 @@ internal sealed class CarrierPool
     /// <summary>How long a spare beyond the reserve waits for a channel: as long as the thread pool's.</summary>
     public TimeSpan IdleTime { get; set; } = TimeSpan.FromSeconds(20);
 
-    /// <summary>The last thread that was asked for was not to be had. Any thread.</summary>
+    /// <summary>The system refused the last thread that was asked for. Any thread.</summary>
     public bool ThreadsRefused => Volatile.Read(ref _refused);
 
     public int LiveCount
@@ -175,7 +175,7 @@ internal sealed class CarrierPool
     }
 
     /// <summary>
-    /// A spare, or a new carrier while fewer than <paramref name="limit"/> live; null when neither is to be had.
+    /// A spare, or a new carrier while fewer than <paramref name="limit"/> live; null when there is neither.
     /// </summary>
     internal Carrier? TryTakeSpare(int limit)
     {
@@ -204,7 +204,7 @@ internal sealed class CarrierPool
 
     /// <summary>
     /// Gives <paramref name="channel"/> to another carrier if that of <paramref name="epoch"/> still is in application
-    /// code. false when it is not, or no carrier is to be had; one comes back when its handler does.
+    /// code. false when it is not, or there is no carrier; one comes back when its handler does.
     /// </summary>
     internal bool TryHandOver(Carried channel, long epoch)
     {
@@ -226,8 +226,8 @@ internal sealed class CarrierPool
     }
 
     /// <summary>
-    /// After a thread was refused: tries again, at most every 100 ms, and keeps the carrier as a spare. Without this
-    /// nobody would: while none is to be had application code does not run where it could need one.
+    /// After a thread was refused: tries again, at most every 100 ms, and keeps the carrier as a spare. Nothing else
+    /// tries: while there is no spare, application code runs on the thread pool only, where it needs none.
     /// </summary>
     internal void RetryRefused()
     {

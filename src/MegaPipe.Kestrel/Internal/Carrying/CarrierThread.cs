@@ -12,12 +12,12 @@ internal static class CarrierThread
     [ThreadStatic]
     private static string? t_name;
 
-    /// <summary>Starts a thread. A test's own where no thread is to be had; the runtime's otherwise.</summary>
+    /// <summary>Starts a thread: the runtime's way. Tests replace it by one that refuses.</summary>
     internal static Action<Thread> Starter { get; set; } = static thread => thread.UnsafeStart();
 
     /// <summary>
     /// A background thread with the stack that pool threads have (DOTNET_Thread_DefaultStackSize, ulimit -s).
-    /// false: none is to be had, for a limit (<see cref="ThreadLimits"/>) or for want of memory.
+    /// false: a limit forbids it (<see cref="ThreadLimits"/>), or memory has run out.
     /// </summary>
     [SuppressMessage("Design", "CA1031", Justification = "Whatever keeps a thread from starting, there is none.")]
     public static bool TryStart(ThreadStart body, string name)

@@ -34,7 +34,7 @@ internal sealed class CarrierWatcher
     /// <summary>Times that a stuck thread pool was made to grow.</summary>
     public long PoolGrowCount => Interlocked.Read(ref _pool.GrowCount);
 
-    /// <summary>Before the first <see cref="Add"/>. false: no thread is to be had.</summary>
+    /// <summary>Before the first <see cref="Add"/>. false: the system gives no thread.</summary>
     public bool TryStart()
     {
         lock (_sync)

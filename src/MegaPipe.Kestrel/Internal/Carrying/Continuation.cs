@@ -5,8 +5,8 @@ namespace MegaPipe.Kestrel.Internal.Carrying;
 
 /// <summary>
 /// How long a connection's continuations take: a moving average with a weight of 1/8 for the newest, so that about 16
-/// quick ones forget one long one. Written by whoever runs the continuation, one at a time per direction; a lost update
-/// only delays the decision by one.
+/// quick ones forget one long one. Written by the thread that runs the continuation, one at a time per direction; a
+/// lost update only delays the decision by one.
 /// </summary>
 internal sealed class ContinuationCost
 {

@@ -66,7 +66,7 @@ internal sealed class ChannelSet
     }
 
     /// <summary>All threads that the channels need at first, or none.</summary>
-    /// <exception cref="PlatformNotSupportedException">There are not as many to be had.</exception>
+    /// <exception cref="PlatformNotSupportedException">The system does not give as many.</exception>
     private static Carrier[] TakeCarriers(int count, bool watched)
     {
         if (!watched || CarrierWatcher.Instance.TryStart())

@@ -14,7 +14,7 @@ internal sealed partial class MegaPipeConnection
 
     private TaskCompletionSource<Socket>? _install;
 
-    // Set by whoever has the ring; afterwards it stays.
+    // Set once, by the thread that may enter the ring.
     private Socket? _socket;
 
     /// <summary>
@@ -68,7 +68,7 @@ internal sealed partial class MegaPipeConnection
         }
     }
 
-    /// <summary>Whoever has the ring; after retirement anybody.</summary>
+    /// <summary>For the thread that may enter the ring; after retirement for any thread.</summary>
     private Socket MakeSocket()
     {
         if (_socket is not null)
@@ -110,7 +110,7 @@ internal sealed partial class MegaPipeConnection
 
         if (!abort)
         {
-            Channel.Native.Disconnect(Handle, ShutDirection.Both); // FIN, whoever else has a descriptor
+            Channel.Native.Disconnect(Handle, ShutDirection.Both); // FIN, also where somebody else has a descriptor
         }
 
         // Waits for calls that the application has in it.

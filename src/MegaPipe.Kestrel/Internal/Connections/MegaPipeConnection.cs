@@ -169,7 +169,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         }
     }
 
-    /// <summary>The handle is already retired: only complete whoever is waiting.</summary>
+    /// <summary>The handle is already retired: only waiting calls are completed.</summary>
     private void PerformAfterRetirement(ConnectionAsks asks)
     {
         if ((asks & ConnectionAsks.CompleteRead) != 0)

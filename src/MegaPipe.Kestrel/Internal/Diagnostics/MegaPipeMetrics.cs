@@ -1,5 +1,5 @@
-// The meter "MegaPipe.Kestrel": counters are read when somebody asks, histograms recorded
-// only while somebody listens, so it costs next to nothing when nobody does. Whoever counts registers what is read.
+// The meter "MegaPipe.Kestrel": counters are read when somebody asks, histograms recorded only while somebody listens,
+// so it costs next to nothing when nobody does. The classes that count register what is read.
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
 

@@ -27,7 +27,7 @@ internal sealed class ListenerPartition(
     /// </summary>
     private const int Outstanding = 4;
 
-    /// <summary>How long to wait for descriptors after the limit was reached; nobody tells when one returns.</summary>
+    /// <summary>How long to wait after the descriptor limit was reached; no event says when one is free.</summary>
     private static readonly TimeSpan s_retryAfter = TimeSpan.FromMilliseconds(100);
 
     private readonly TaskCompletionSource _retired = new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -295,7 +295,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
         }
     }
 
-    /// <summary>What the pending flush comes to, when its awaiter asks.</summary>
+    /// <summary>The result of the pending flush, when its awaiter asks.</summary>
     private FlushResult FinishFlush(CancellationToken token)
     {
         if (_paused && !_canceled && !_closed)

@@ -349,7 +349,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
         return new ReadResult(_data.Sequence, canceled, IsEnded);
     }
 
-    /// <summary>What the pending read comes to, when its awaiter asks.</summary>
+    /// <summary>The result of the pending read, when its awaiter asks.</summary>
     private ReadResult FinishRead(CancellationToken token)
     {
         if (!HasResult)

@@ -24,9 +24,9 @@ internal enum PendingState
 /// changes under the owner's lock only, so whatever the owner decides by that state stays true while it holds the lock.
 /// </summary>
 /// <remarks>
-/// The owner begins it under its lock and gives out <see cref="Await"/> after it. Whoever makes it happen calls
-/// <see cref="TryRelease"/> under the lock, and if it is told true runs the continuation after it: on a channel, or
-/// with <see cref="RunOnPool"/>. What the operation came to is decided when the awaiter asks: <see cref="Finish"/>.
+/// The owner begins it under its lock and gives out <see cref="Await"/> after it. The thread that completes it calls
+/// <see cref="TryRelease"/> under the lock, and if that returns true runs the continuation after it: on a channel, or
+/// with <see cref="RunOnPool"/>. The result is made when the awaiter asks: <see cref="Finish"/>.
 /// </remarks>
 internal abstract class PendingOperation<TResult>(Lock sync, ContinuationCost cost, ChannelScheduling scheduling)
     : Continuation(cost, scheduling), IValueTaskSource<TResult>
@@ -116,8 +116,8 @@ internal abstract class PendingOperation<TResult>(Lock sync, ContinuationCost co
         _core.OnCompleted(continuation, state, token, flags & ~ValueTaskSourceOnCompletedFlags.UseSchedulingContext);
 
     /// <summary>
-    /// Under the lock, when the operation is idle again: what it came to. With nothing to show it was the token, which
-    /// this throws for. May throw.
+    /// Under the lock, when the operation is idle again: its result. Where there is none, the token has released it,
+    /// and this throws for the token. May throw.
     /// </summary>
     protected abstract TResult Finish(CancellationToken token);
 
