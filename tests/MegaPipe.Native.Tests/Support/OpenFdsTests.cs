@@ -1,3 +1,4 @@
+// The count of fds that leak checks rely on.
 using System.Net.Sockets;
 
 namespace MegaPipe.Native.Tests.Support;
