@@ -331,6 +331,10 @@ MP_API void mp_wake(struct mp_channel *channel);
 /* Copies the counters. Any thread. */
 MP_API void mp_read_counters(const struct mp_channel *channel, struct mp_counters *counters);
 
+/* Of the calling thread: nanoseconds of CPU, and how often it gave its CPU up to sleep or wait; being preempted is not
+ * counted. For schedulers that charge a handler with what it took. 0 or -errno. */
+MP_API int32_t mp_thread_times(uint64_t *cpu_ns, uint64_t *waits);
+
 #ifdef __cplusplus
 }
 #endif

@@ -204,6 +204,23 @@ static void dispatch_signal_returns_nothing_and_loses_nothing(void)
 	timer_delete(timer);
 }
 
+static void thread_times_tell_waiting_from_computing(void)
+{
+	uint64_t cpu, cpu_then, waits, waits_then;
+	struct timespec nap = { .tv_nsec = 20000000 };
+
+	CHECK_EQUAL(0, mp_thread_times(&cpu, &waits));
+	CHECK(!nanosleep(&nap, NULL));
+	CHECK_EQUAL(0, mp_thread_times(&cpu_then, &waits_then));
+	CHECK(waits_then > waits);
+	CHECK(cpu_then - cpu < 20000000);
+	/* Hardly anything makes this loop wait, a page to be read perhaps: it ends when it has had 5 ms of CPU. */
+	do
+		CHECK_EQUAL(0, mp_thread_times(&cpu, &waits));
+	while (cpu - cpu_then < 5000000);
+	CHECK(waits <= waits_then + 2);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
@@ -214,6 +231,7 @@ int main(int argc, char **argv)
 		TEST(wake_denied_later_is_never_lost),
 		TEST(dispatch_timeout_returns_nothing_after_it),
 		TEST(dispatch_signal_returns_nothing_and_loses_nothing),
+		TEST(thread_times_tell_waiting_from_computing),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

@@ -131,7 +131,8 @@ public sealed class MegaPipeTransportOptions
     public MegaPipeScheduling Scheduling { get; set; } = MegaPipeScheduling.Adaptive;
 
     /// <summary>
-    /// Adaptive only: average time of a connection's continuations above which they go to the thread pool.
+    /// Adaptive only: average time of a connection's continuations above which they go to the thread pool
+    /// while a core is idle.
     /// Default 100 µs. 1 µs to 1 s.
     /// </summary>
     [Time("00:00:00.000001", "00:00:01")]

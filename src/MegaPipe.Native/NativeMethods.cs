@@ -133,4 +133,7 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library)]
     [SuppressGCTransition]
     public static partial void mp_read_counters(nint channel, ChannelCounters* counters);
+
+    [LibraryImport(Library)]
+    public static partial int mp_thread_times(ulong* cpuNs, ulong* waits);
 }

@@ -130,6 +130,26 @@ public sealed class ChannelWorkQueueTests
         }
     }
 
+    [Fact]
+    public void Cost_RunThatWaited_BlocksUntilHalfADozenAreQuick()
+    {
+        ContinuationCost cost = new();
+        cost.Add(Budget, Budget, waited: true);
+        Assert.False(cost.Blocks); // for less than the budget
+        cost.Add(Budget + 1, Budget);
+        Assert.False(cost.Blocks); // it computed
+        cost.Add(Budget + 1, Budget, waited: true);
+        for (int quick = 0; quick < 6; quick++)
+        {
+            Assert.True(cost.Blocks);
+            cost.Add(2 * Budget, Budget);
+            Assert.True(cost.Blocks); // nothing to forgive it for
+            cost.Add(Budget / 20, Budget);
+        }
+
+        Assert.False(cost.Blocks);
+    }
+
     private List<Numbered> Take()
     {
         List<Numbered> taken = [];

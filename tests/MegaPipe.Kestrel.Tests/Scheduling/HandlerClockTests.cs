@@ -30,7 +30,7 @@ public sealed class HandlerClockTests
         long took = Stopwatch.GetTimestamp() - start;
         TimeSpan compiled = JitInfo.GetCompilationTime(currentThread: true) - compiledBefore;
         Assert.True(compiled > TimeSpan.FromMilliseconds(1), $"compiled for {compiled}");
-        AssertLeftOut(compiled, took, clock.Take(took));
+        AssertLeftOut(compiled, took, clock.Take(took, out _));
     }
 
     [Fact]
@@ -45,7 +45,7 @@ public sealed class HandlerClockTests
         TimeSpan paused = GC.GetTotalPauseDuration() - pausedBefore;
         GC.KeepAlive(alive);
         Assert.True(paused > TimeSpan.Zero);
-        AssertLeftOut(paused, took, clock.Take(took));
+        AssertLeftOut(paused, took, clock.Take(took, out _));
     }
 
     [Fact]
@@ -56,7 +56,42 @@ public sealed class HandlerClockTests
         Thread.Sleep(50);
         long took = Stopwatch.GetTimestamp() - start;
         // Another thread's collection may pause this one meanwhile, hardly for half of the time.
-        Assert.True(clock.Take(took) > took / 2);
+        Assert.True(clock.Take(took, out _) > took / 2);
+    }
+
+    [Fact]
+    public void Take_ExactAndThreadHadNoCpu_CountsItsCpuTimeOnly()
+    {
+        TimeSpan wall = TimeSpan.FromMinutes(1);
+        long charged;
+        bool waited;
+        int attempts = 0;
+        do
+        {
+            HandlerClock clock = HandlerClock.StartExact();
+            Assert.True(clock.IsExact);
+            for (int i = 0; i < 100_000; i++)
+            {
+                Volatile.Read(ref attempts);
+            }
+
+            charged = clock.Take((long)(wall.TotalSeconds * Stopwatch.Frequency), out waited);
+            Assert.False(clock.IsExact);
+        }
+        while (waited && ++attempts < 1000); // a collection makes the thread wait
+        Assert.False(waited);
+        Assert.InRange(charged, 0, (long)(wall.TotalSeconds * Stopwatch.Frequency) / 2);
+    }
+
+    [Fact]
+    public void Take_ExactAndThreadBlocked_CountsAllAndSaysSo()
+    {
+        HandlerClock clock = HandlerClock.StartExact();
+        long start = Stopwatch.GetTimestamp();
+        Thread.Sleep(50);
+        long took = Stopwatch.GetTimestamp() - start;
+        Assert.True(clock.Take(took, out bool waited) > took / 2);
+        Assert.True(waited);
     }
 
     private static void AssertLeftOut(TimeSpan taken, long took, long left)

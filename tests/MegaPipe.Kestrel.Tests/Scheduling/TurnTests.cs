@@ -164,6 +164,7 @@ public sealed class TurnTests
     [Fact]
     public void HandOver_OfOneRunOverTheBudget_SendsItsNextRunsToThePoolUntilTheyAreQuick()
     {
+        // No core is idle.
         using TestChannel test = new(carriers: 2, inlineBudget: TimeSpan.FromMilliseconds(5));
         using ManualResetEventSlim release = new();
         using SemaphoreSlim ran = new(0);
@@ -335,15 +336,18 @@ public sealed class TurnTests
         Assert.False(test.Channel.TryEnterRing()); // this thread never carried anything
     }
 
-    [Fact]
-    public void Schedule_AboveTheBudget_RunsOnThePool()
+    [Theory]
+    [InlineData(true, false)]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    public void Schedule_AboveTheBudget_RunsOnThePoolIfACoreIsIdleOrItBlocks(bool idleCore, bool blocks)
     {
-        using TestChannel test = new(carriers: 1);
+        using TestChannel test = new(carriers: 1, hasIdleCore: () => idleCore);
         using ManualResetEventSlim ran = new();
         ContinuationCost cost = new();
         for (int i = 0; i < 20; i++)
         {
-            cost.Add(test.Scheduling.BudgetTicks * 2, test.Scheduling.BudgetTicks);
+            cost.Add(test.Scheduling.BudgetTicks * 2, test.Scheduling.BudgetTicks, blocks);
         }
 
         bool onPool = false;
@@ -356,8 +360,38 @@ public sealed class TurnTests
             },
             cost));
         Assert.True(ran.Wait(s_limit));
-        Assert.True(onPool);
-        Assert.Equal((1, 0), (test.Channel.OffloadedCount, test.Channel.InlineCount));
+        bool expected = idleCore || blocks;
+        Assert.Equal(expected, onPool);
+        Assert.Equal(expected ? (1, 0) : (0, 1), (test.Channel.OffloadedCount, test.Channel.InlineCount));
+    }
+
+    /// <summary>A process that starts: its code is slow at first, and becomes quicker the more often it ran.</summary>
+    [Fact]
+    public void Schedule_SlowCodeThatBecomesQuickOnABusyCpu_NeverLeavesTheCarrier()
+    {
+        const int Runs = 200;
+        using TestChannel test = new(carriers: 1, inlineBudget: TimeSpan.FromMicroseconds(100));
+        using SemaphoreSlim ran = new(0);
+        ContinuationCost cost = new();
+        int onPool = 0;
+        for (int i = 0; i < Runs; i++)
+        {
+            double microseconds = 400.0 * (Runs - i) / Runs;
+            test.Ready(new TestContinuation(test.Scheduling, () =>
+            {
+                long start = Stopwatch.GetTimestamp();
+                while (Stopwatch.GetElapsedTime(start).TotalMicroseconds < microseconds)
+                {
+                }
+
+                onPool += Thread.CurrentThread.IsThreadPoolThread ? 1 : 0;
+                ran.Release();
+            }, cost));
+            Assert.True(ran.Wait(s_limit));
+        }
+
+        // A collection that stops the loop is a wait, too, and may send the next half a dozen away.
+        Assert.InRange(onPool, 0, Runs / 10);
     }
 
     [Fact]

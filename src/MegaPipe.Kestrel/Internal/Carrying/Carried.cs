@@ -203,9 +203,7 @@ internal abstract class Carried
             return;
         }
 
-        if (Scheduling.Adaptive && (continuation.Cost.AverageTicks > Scheduling.BudgetTicks ||
-            continuation.Cost.LivesElsewhere || (_retreatUntil != 0 && IsRetreating(Stopwatch.GetTimestamp())) ||
-            CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers)))
+        if (Scheduling.Adaptive && BelongsOnThePool(continuation.Cost))
         {
             Offload(continuation);
             return;
@@ -218,6 +216,15 @@ internal abstract class Carried
 
         _ready[_readyEnd++] = continuation;
     }
+
+    /// <summary>
+    /// What computes for long leaves only for a core that has nothing to do: where there is none, the hop would cost
+    /// time and nobody would be served earlier.
+    /// </summary>
+    private bool BelongsOnThePool(ContinuationCost cost) =>
+        cost.Blocks || cost.LivesElsewhere || (cost.AverageTicks > Scheduling.BudgetTicks && HasIdleCore()) ||
+        (_retreatUntil != 0 && IsRetreating(Stopwatch.GetTimestamp())) ||
+        CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers);
 
     private void Offload(Continuation continuation)
     {
@@ -261,17 +268,16 @@ internal abstract class Carried
                 Volatile.Write(ref _runs, _runs + 1);
                 _turn.Enter(epoch);
                 CarrierWatcher.Instance.Attend(); // after the turn is written: pairs with the watcher's way to sleep
+                if (clock.IsExact || continuation.Cost.WantsExactClock(Scheduling.BudgetTicks))
+                {
+                    clock = continuation.Cost.StartClock(Scheduling.BudgetTicks);
+                }
+
                 ContinuationCost.SetRunning(continuation.Cost);
                 continuation.Run();
                 CarrierThread.Clean();
                 long end = Stopwatch.GetTimestamp();
-                long took = end - start;
-                if (took > Scheduling.BudgetTicks)
-                {
-                    took = clock.Take(took);
-                }
-
-                continuation.Cost.Add(took, Scheduling.BudgetTicks);
+                long took = continuation.Cost.Add(end - start, Scheduling.BudgetTicks, ref clock);
                 if (MegaPipeMetrics.CarrierTimeObserved)
                 {
                     MegaPipeMetrics.RecordCarrierTime(Index, end - start);

@@ -18,13 +18,23 @@ internal sealed class ContinuationCost
     /// </summary>
     private const int ElsewhereLimit = 16;
 
+    /// <summary>So many quick runs make up for one that blocked.</summary>
+    private const int QuickRunsForgive = 6;
+
     [ThreadStatic]
     private static ContinuationCost? t_running;
 
     private long _averageTicks;
     private int _elsewhere;
+    private int _unforgiven;
 
     public long AverageTicks => Volatile.Read(ref _averageTicks);
+
+    /// <summary>
+    /// A run lost its channel or waited for longer than the budget, a short time ago. It keeps others waiting while its
+    /// CPU has nothing to do, so it goes elsewhere even where no other core is idle.
+    /// </summary>
+    public bool Blocks => Volatile.Read(ref _unforgiven) > 0;
 
     /// <summary>
     /// Most answers come from other threads than the one that runs this connection's continuations (HTTP/2 streams,
@@ -53,8 +63,20 @@ internal sealed class ContinuationCost
     /// One run counts for at most 4 times the budget: a single one that was preempted says nothing about the handler
     /// (it takes three to be offloaded), and a connection that blocked for seconds is back after a dozen quick runs.
     /// </summary>
-    public void Add(long ticks, long budgetTicks)
+    public void Add(long ticks, long budgetTicks, bool waited = false)
     {
+        if (ticks > budgetTicks)
+        {
+            if (waited)
+            {
+                Volatile.Write(ref _unforgiven, QuickRunsForgive);
+            }
+        }
+        else if (_unforgiven is > 0 and int unforgiven)
+        {
+            Volatile.Write(ref _unforgiven, unforgiven - 1);
+        }
+
         long average = _averageTicks;
         ticks = Math.Min(ticks, budgetTicks << 2);
         Volatile.Write(ref _averageTicks, average + ((ticks - average) >> Shift));
@@ -64,8 +86,37 @@ internal sealed class ContinuationCost
     /// The run lost its channel. One is enough to be offloaded, or every new connection of a handler that blocks would
     /// stop its channel three times; half a dozen quick runs on the pool bring it back.
     /// </summary>
-    public void AddHandOver(long ticks, long budgetTicks) =>
+    public void AddHandOver(long ticks, long budgetTicks)
+    {
+        if (ticks > budgetTicks)
+        {
+            Volatile.Write(ref _unforgiven, QuickRunsForgive);
+        }
+
         Volatile.Write(ref _averageTicks, Math.Max(_averageTicks, Math.Min(ticks, budgetTicks << 1)));
+    }
+
+    /// <summary>
+    /// Near the budget or above it what a run is charged decides where the next ones run: it is worth an exact clock.
+    /// </summary>
+    public bool WantsExactClock(long budgetTicks) => AverageTicks > budgetTicks >> 1;
+
+    /// <summary>For a run that begins now, on this thread.</summary>
+    public HandlerClock StartClock(long budgetTicks) =>
+        WantsExactClock(budgetTicks) ? HandlerClock.StartExact() : HandlerClock.Start();
+
+    /// <summary>The run took so long by the clock on the wall; what it is charged with.</summary>
+    public long Add(long ticks, long budgetTicks, ref HandlerClock clock)
+    {
+        bool waited = false;
+        if (ticks > budgetTicks)
+        {
+            ticks = clock.Take(ticks, out waited);
+        }
+
+        Add(ticks, budgetTicks, waited);
+        return ticks;
+    }
 }
 
 /// <summary>One awaited operation of the application, resumed by a channel. Reused for the connection's life.</summary>
@@ -93,12 +144,11 @@ internal abstract class Continuation : IThreadPoolWorkItem
             return;
         }
 
-        HandlerClock clock = HandlerClock.Start();
+        HandlerClock clock = Cost.StartClock(Scheduling.BudgetTicks);
         long start = Stopwatch.GetTimestamp();
         ContinuationCost.SetRunning(Cost);
         Run();
         ContinuationCost.SetRunning(null);
-        long took = Stopwatch.GetTimestamp() - start;
-        Cost.Add(took > Scheduling.BudgetTicks ? clock.Take(took) : took, Scheduling.BudgetTicks);
+        Cost.Add(Stopwatch.GetTimestamp() - start, Scheduling.BudgetTicks, ref clock);
     }
 }

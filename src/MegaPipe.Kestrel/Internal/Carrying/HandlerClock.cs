@@ -1,17 +1,23 @@
 // How long a continuation itself kept its thread.
 using System.Diagnostics;
 using System.Runtime;
+using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
 /// <summary>
-/// Time that the runtime took of a thread: compiling on it, and the collector's pauses. Neither says anything about the
-/// handler, and a process that has just started does both. Two reads of counters, no system call.
+/// Leaves out the time that others took of a thread. Compiling on it and the collector's pauses say nothing about the
+/// handler, and a process that has just started does both: two reads of counters, no system call. Nor does the time in
+/// which the thread was ready and had no CPU; telling it costs system calls, so only <see cref="StartExact"/> does.
 /// </summary>
 internal struct HandlerClock
 {
     private TimeSpan _compiled;
     private TimeSpan _paused;
+    private ThreadTimes _thread;
+
+    /// <summary>It knows the thread's CPU time; until the next <see cref="Take"/>.</summary>
+    public bool IsExact { get; private set; }
 
     /// <summary>From now on, on this thread.</summary>
     public static HandlerClock Start() => new()
@@ -20,12 +26,31 @@ internal struct HandlerClock
         _paused = GC.GetTotalPauseDuration(),
     };
 
-    /// <summary>What is left of <paramref name="ticks"/>, which ended just now, and starts anew.</summary>
-    public long Take(long ticks)
+    /// <summary>The same, with the thread's CPU time: for runs that take far longer than asking for it.</summary>
+    public static HandlerClock StartExact()
     {
+        HandlerClock clock = Start();
+        clock.IsExact = ThreadTimes.TryRead(out clock._thread);
+        return clock;
+    }
+
+    /// <summary>What is left of <paramref name="ticks"/>, which ended just now, and starts anew, not exactly.</summary>
+    /// <param name="ticks">The time by the clock on the wall.</param>
+    /// <param name="waited">The thread slept or waited of its own accord: false where the clock is not exact.</param>
+    public long Take(long ticks, out bool waited)
+    {
+        waited = false;
+        if (IsExact && ThreadTimes.TryRead(out ThreadTimes thread))
+        {
+            waited = thread.Waits != _thread.Waits;
+            ticks = waited ? ticks : Math.Min(ticks, ToTicks(thread.Cpu - _thread.Cpu));
+        }
+
         HandlerClock now = Start();
         TimeSpan taken = now._compiled - _compiled + (now._paused - _paused);
         this = now;
-        return Math.Max(0, ticks - (long)(taken.TotalSeconds * Stopwatch.Frequency));
+        return Math.Max(0, ticks - ToTicks(taken));
     }
+
+    private static long ToTicks(TimeSpan time) => (long)(time.TotalSeconds * Stopwatch.Frequency);
 }
