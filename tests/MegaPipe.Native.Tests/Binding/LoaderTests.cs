@@ -43,6 +43,8 @@ public sealed class LoaderTests : IDisposable
         Assert.Equal(0, library);
         Assert.Contains(NativeLibraryLoader.FileName, reason, StringComparison.Ordinal);
         Assert.Contains(_directory, reason, StringComparison.Ordinal);
+        Assert.Contains(NativeLibraryLoader.RuntimeFolder, reason, StringComparison.Ordinal);
+        Assert.Contains("MegaPipe.Native", reason, StringComparison.Ordinal);
         Assert.Contains("make", reason, StringComparison.Ordinal);
     }
 
