@@ -101,8 +101,8 @@ internal static class NativeLibraryLoader
 
         return broken ??
             $"{FileName} is neither in {baseDirectory} nor in runtimes/{runtimeFolder}/native below it: publish the " +
-            $"application for {runtimeFolder}, which the package MegaPipe.Native has it for, or build native/ with make " +
-            "and copy native/build/" + FileName + " there";
+            $"application for {runtimeFolder} with the package MegaPipe.Native, which has it, or build native/ with " +
+            "make and copy native/build/" + FileName + " there";
     }
 
     internal static string[] CandidatePaths(string baseDirectory, string runtimeFolder) =>
