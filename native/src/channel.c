@@ -3,6 +3,7 @@
 #include "channel.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -244,5 +245,8 @@ const char *mp_error_text(int32_t error)
 	if (error >= 0)
 		return "success";
 	/* INT32_MIN has no negation, and nothing below -MAX_ERRNO is an error of the system. */
-	return error >= -MAX_ERRNO && strerrordesc_np(-error) ? strerrordesc_np(-error) : "unknown error";
+	if (error < -MAX_ERRNO)
+		return "unknown error";
+	/* Always English. The C locale is a constant of the C library: nothing is allocated, so nothing is freed. */
+	return strerror_l(-error, newlocale(LC_ALL_MASK, "C", (locale_t)0));
 }

@@ -9,7 +9,6 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,17 +24,18 @@ static int32_t option(int32_t fd, int32_t name)
 
 int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what)
 {
-	struct stat status;
-	int32_t domain;
+	int32_t type = option(fd, SO_TYPE), domain;
 
+	/* Asked without fstat, which glibc has as a function since 2.33 only. */
 	memset(what, 0, sizeof *what);
-	if (fstat(fd, &status))
-		return -errno;
-	what->pipe = S_ISFIFO(status.st_mode);
-	if (!S_ISSOCK(status.st_mode))
+	if (type == -ENOTSOCK) {
+		what->pipe = fcntl(fd, F_GETPIPE_SZ) >= 0;
 		return 0;
+	}
+	if (type < 0)
+		return type;
 	what->socket = true;
-	what->stream = option(fd, SO_TYPE) == SOCK_STREAM;
+	what->stream = type == SOCK_STREAM;
 	what->listening = option(fd, SO_ACCEPTCONN) == 1;
 	domain = option(fd, SO_DOMAIN);
 	what->inet = domain == AF_INET || domain == AF_INET6;

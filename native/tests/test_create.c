@@ -250,10 +250,18 @@ static void in_child_not_there(void)
 	denied_with(ENOSYS, MP_ERROR_DENIED, "seccomp");
 }
 
+static void hide_files(void)
+{
+	deny_call(__NR_openat, ENOENT);
+#ifdef __NR_open /* what musl opens with, where there is one */
+	deny_call(__NR_open, ENOENT);
+#endif
+}
+
 /* Kernels before 6.6 have no setting that gives them away: seen from a process that cannot read it. */
 static void in_child_perhaps_not_there(void)
 {
-	deny_call(__NR_openat, ENOENT);
+	hide_files();
 	denied_with(ENOSYS, MP_ERROR_DENIED,
 		    "a seccomp profile hides it (allow io_uring_setup, _enter and _register), or the kernel");
 }
@@ -261,7 +269,7 @@ static void in_child_perhaps_not_there(void)
 /* And no filter either, as far as the process can tell. */
 static void in_child_truly_not_there(void)
 {
-	deny_call(__NR_openat, ENOENT);
+	hide_files();
 	deny_call(__NR_io_uring_setup, ENOSYS);
 	deny_call(__NR_prctl, EINVAL);
 	denied_already(MP_ERROR_TOO_OLD, "6.1");

@@ -100,8 +100,9 @@ internal static class NativeLibraryLoader
         library = 0;
 
         return broken ??
-            $"{FileName} is neither in {baseDirectory} nor in runtimes/{runtimeFolder}/native below it: publish it " +
-            "with the application, or build native/ with make and copy native/build/" + FileName + " there";
+            $"{FileName} is neither in {baseDirectory} nor in runtimes/{runtimeFolder}/native below it: publish the " +
+            $"application for {runtimeFolder} with the package MegaPipe.Native, which has it, or build native/ with " +
+            "make and copy native/build/" + FileName + " there";
     }
 
     internal static string[] CandidatePaths(string baseDirectory, string runtimeFolder) =>
@@ -123,7 +124,7 @@ internal static class NativeLibraryLoader
             // says only that there is no such file.
             string cause = OtherArchitecture(path) ?? exception.Message.TrimEnd('.', '\n');
             broken = $"{path} cannot be loaded: {cause}. Use the library built for " +
-                $"{RuntimeFolder}, or build native/ on this system";
+                $"{RuntimeFolder}: publish the application for it, or build native/ on this system";
             library = 0;
             return false;
         }
