@@ -154,7 +154,13 @@ int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring 
 		.ring_entries = entries,
 		.bgid = 0,
 	};
+	int32_t result = ring_register(ring->fd, IORING_REGISTER_PBUF_RING, &group, 1);
 
+	if (result != -EINVAL)
+		return result;
+	/* Ubuntu's 6.8 from 6.8.0-142 on has a check of the reserved words the wrong way round: it refuses zeroes and
+	 * nothing else. A kernel that checks them rightly refuses this, too. */
+	group.resv[2] = 1;
 	return ring_register(ring->fd, IORING_REGISTER_PBUF_RING, &group, 1);
 }
 
