@@ -1,6 +1,6 @@
 /* Starts the sample and asks it as a browser and a monitoring script would: one connection stays idle, others beside it
  * say "Connection: close". Each of those must end. Run by run-kernel with the sample and a .NET runtime added; see
- * docs/KERNELS.md. The argument is the value of LightweightSockets. */
+ * docs/PLATFORMS.md. The argument is the value of LightweightSockets. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
