@@ -56,8 +56,8 @@ def tools(architecture):
     return build, [f"B={build}", f"CC={COMPILERS[architecture]}", "AR=aarch64-linux-gnu-ar"]
 
 
-def native(payload, architecture, smoke):
-    """The C tests, and the examples that one of them runs."""
+def native(payload, architecture, folder, smoke):
+    """The C tests, the examples that one of them runs, and the test of the kernel's setting."""
     build, arguments = tools(architecture)
     names = sorted(path.stem for path in (ROOT / "native/tests").glob("test_*.c"))
     names = [name for name in names if not smoke or name in SMOKE]
@@ -65,6 +65,11 @@ def native(payload, architecture, smoke):
     examples = sorted(path.stem for path in (ROOT / "native/examples").glob("*.c"))
     call("make", "-C", "native", f"-j{os.cpu_count()}", *arguments, *[f"{build}/tests/{name}" for name in names],
          *[f"{build}/examples/{name}" for name in examples])
+    setting = folder / f"setting-{architecture}"
+    call(COMPILERS[architecture], "-std=c11", "-O1", "-Wall", "-Werror", "-static", "-Inative/include",
+         str(HERE / "setting.c"), f"native/{build}/libmegapipe.a", "-pthread", "-o", str(setting))
+    payload.programs["tests/setting"] = setting
+    payload.run(NATIVE_LIMIT_S, "/tests/setting")
     for name in examples:
         payload.programs[f"examples/{name}"] = ROOT / "native" / build / "examples" / name
     for name in names:
