@@ -106,7 +106,7 @@ def unpack(package, folder):
     if target.exists():
         return target
     listed = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True).stdout
-    name = re.search(r"(\./\S*/vmlinuz-\S+)", listed)
+    name = re.search(r"(\./\S*/vmlinuz(?:-\S+)?)$", listed, re.M)
     if not name:
         raise NotToBeHad(f"{package} has no kernel image")
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as tar:
