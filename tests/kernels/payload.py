@@ -16,7 +16,7 @@ RUNTIMES = {"x64": "linux-x64", "arm64": "linux-arm64"}
 SMOKE = ["test_create", "test_restrict", "test_echo", "test_accept", "test_close", "test_partition", "test_handover",
          "test_transfer", "test_starvation"]
 NATIVE_LIMIT_S = 300
-SCHEDULES = 500
+SCHEDULES = 100
 SCHEDULES_LIMIT_S = 600
 SAMPLE_LIMIT_S = 400
 CONTRACT_LIMIT_S = 1500
