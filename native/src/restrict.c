@@ -39,7 +39,8 @@ uint32_t mp_restrictions(bool server, struct io_uring_restriction *list)
 
 	memset(list, 0, MP_RESTRICTIONS * sizeof *list);
 	/* The one register operation is what starts the ring, and fails from then on: everything that a channel
-	 * registers it registers before. It is listed because newer kernels take "none listed" for "all allowed". */
+	 * registers it registers before. It is listed because newer kernels take "none listed" for "all allowed" (7.3.4
+	 * does, 6.18 does not; registering_is_over). */
 	list[count].opcode = IORING_RESTRICTION_REGISTER_OP;
 	list[count++].register_op = IORING_REGISTER_ENABLE_RINGS;
 	list[count].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
