@@ -9,6 +9,7 @@
 
 #include "floor.h"
 #include "os.h"
+#include "restrict.h"
 #include "testing.h"
 
 #define DEFAULT_QUEUE_ENTRIES 256u
@@ -27,7 +28,8 @@
 #define MAX_ERRNO 4095              /* the kernel's */
 
 #define ALL_FLAGS \
-	((uint32_t)(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_NO_FD_INSTALL | MP_CONFIG_WAKE_EVENTFD | MP_CONFIG_NO_LEASE))
+	((uint32_t)(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_NO_FD_INSTALL | MP_CONFIG_WAKE_EVENTFD | MP_CONFIG_NO_LEASE | \
+		    MP_CONFIG_SERVER | MP_CONFIG_UNRESTRICTED))
 
 /* A request may complete at any time, so the completion queue holds many times what one batch submits; past it the
  * kernel keeps the rest (NODROP) and the overflow is counted. */
@@ -85,6 +87,19 @@ static int32_t resolve(const struct mp_config *given, struct mp_config *config)
 	return 0;
 }
 
+/* After this nothing can be registered any more. */
+static int32_t start(struct mp_channel *channel)
+{
+	struct io_uring_restriction list[MP_RESTRICTIONS];
+	int32_t error = 0;
+
+	if (!(channel->flags & MP_CONFIG_UNRESTRICTED))
+		error = mp_ring_start(&channel->ring, list,
+				      mp_restrictions((channel->flags & MP_CONFIG_SERVER) != 0, list));
+	/* A filter may deny this call alone. */
+	return mp_floor_error(error ? error : mp_ring_check(&channel->ring), false);
+}
+
 int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 {
 	struct mp_config config;
@@ -115,6 +130,7 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	ring.entries = config.queue_entries;
 	ring.cq_entries = config.queue_entries * CQ_FACTOR;
 	ring.single_thread = (config.flags & MP_CONFIG_SINGLE_THREAD) != 0;
+	ring.disabled = !(config.flags & MP_CONFIG_UNRESTRICTED);
 	error = mp_floor_error(mp_ring_open(&channel->ring, &ring), true);
 	if (error)
 		goto free_channel;
@@ -131,11 +147,10 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 		if (error)
 			goto close_buffers;
 	}
-	/* A filter may deny this call alone. */
-	error = mp_floor_error(mp_ring_check(&channel->ring), false);
+	channel->files_registered = mp_ring_register_files(&channel->ring, config.max_lwsockets) == 0;
+	error = start(channel);
 	if (error)
 		goto close_buffers;
-	channel->files_registered = mp_ring_register_files(&channel->ring, config.max_lwsockets) == 0;
 	channel->releases_late = channel->files_registered && !mp_ring_releases_at_once();
 	atomic_store_explicit(&channel->direct_wake,
 			      !(config.flags & MP_CONFIG_WAKE_EVENTFD) &&

@@ -54,6 +54,8 @@ mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, u
 
 	if (error)
 		return error;
+	if (!what.socket && (channel->flags & MP_CONFIG_SERVER))
+		return -EACCES;
 	if (cpu_mask == 0) {
 		mp_channel_enter(channel);
 		handle = register_fd(channel, fd, false, &what, cookie);

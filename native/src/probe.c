@@ -13,6 +13,7 @@
 #include "floor.h"
 #include "megapipe.h"
 #include "os.h"
+#include "restrict.h"
 #include "ring.h"
 
 #define PROBE_ENTRIES 8u
@@ -21,6 +22,12 @@
 #define PROBE_WAIT_NS 1000000000
 #define LEAST_FEATURES_BYTES 8u /* size and available */
 #define MOST_FEATURES_BYTES 65536u
+
+/* What the kernel said of a probe's buffers and its table of lightweight sockets. */
+struct registered {
+	int32_t buffers;
+	int32_t files;
+};
 
 static const char *const names[MP_FEATURE_COUNT] = {
 	"ring",       "leased_read", "lwsocket",    "transfer",     "single_thread",
@@ -206,11 +213,9 @@ static int32_t make_lwsocket(struct mp_ring *ring)
 	return try_request(ring, &request, NULL);
 }
 
-/* The table entry of a lightweight socket, or negative. */
-static int32_t probe_lwsocket(struct mp_features *features, struct mp_ring *ring)
+/* The table entry of a lightweight socket, or negative. `result` is what the kernel said of the table. */
+static int32_t probe_lwsocket(struct mp_features *features, struct mp_ring *ring, int32_t result)
 {
-	int32_t result = mp_ring_register_files(ring, PROBE_ENTRIES);
-
 	if (result >= 0)
 		result = make_lwsocket(ring);
 	if (result >= 0)
@@ -270,21 +275,32 @@ static void probe_prompt_close(struct mp_features *features)
 		       "a closed lightweight socket is released late, behind older connections. Linux 6.13 ends that.");
 }
 
+/* Restricts and starts a ring as mp_create does. */
+static int32_t start(struct mp_ring *ring)
+{
+	struct io_uring_restriction list[MP_RESTRICTIONS];
+	int32_t error = mp_ring_start(ring, list, mp_restrictions(false, list));
+
+	return error ? error : mp_ring_check(ring);
+}
+
 static void probe_single_thread(struct mp_features *features)
 {
-	const struct mp_ring_config config = { .entries = PROBE_ENTRIES,
-					       .cq_entries = PROBE_ENTRIES * 2,
-					       .single_thread = true };
+	const struct mp_ring_config config = {
+		.entries = PROBE_ENTRIES, .cq_entries = PROBE_ENTRIES * 2, .single_thread = true, .disabled = true
+	};
 	struct mp_ring ring;
 	int32_t error = mp_ring_open(&ring, &config);
 
-	if (error) {
+	if (!error) {
+		error = start(&ring);
+		mp_ring_close(&ring);
+	}
+	if (error)
 		refuse(features, MP_FEATURE_SINGLE_THREAD, "DEFER_TASKRUN: %s. Linux 6.1 brings it.",
 		       mp_error_text(error));
-		return;
-	}
-	mp_ring_close(&ring);
-	allow(features, MP_FEATURE_SINGLE_THREAD);
+	else
+		allow(features, MP_FEATURE_SINGLE_THREAD);
 }
 
 static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring)
@@ -304,28 +320,42 @@ static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring)
 		refuse(features, MP_FEATURE_NO_IOWAIT, "a sleeping channel shows as iowait. Linux 6.15 ends that.");
 }
 
-/* The two system calls that a filter may deny where it allows io_uring_setup, and the memory that they may want. */
+/* The two system calls that a filter may deny where it allows io_uring_setup, and the memory that they may want. Starts
+ * the ring: what has to be registered is registered before. */
 static int32_t check_calls(struct mp_features *features, struct mp_ring *ring, struct mp_buffers *buffers,
-			   int32_t *registered)
+			   struct registered *registered)
 {
-	int32_t error = mp_ring_check(ring);
-	const char *call = "io_uring_enter";
+	struct io_uring_restriction list[MP_RESTRICTIONS];
+	const char *call = "io_uring_register";
+	int32_t error;
 
-	*registered = mp_ring_register_buffers(ring, buffers->ring, PROBE_BUFFERS);
+	registered->buffers = mp_ring_register_buffers(ring, buffers->ring, PROBE_BUFFERS);
+	registered->files = mp_ring_register_files(ring, PROBE_ENTRIES);
+	error = registered->buffers < 0 ? registered->buffers : 0;
+	if (mp_floor_error(error, false) == MP_ERROR_TOO_OLD)
+		error = 0; /* what is missing is found below */
 	if (!error) {
-		call = "io_uring_register";
-		error = *registered < 0 ? *registered : 0;
+		error = mp_ring_start(ring, list, mp_restrictions(false, list));
+		if (error == -EINVAL) {
+			refuse(features, MP_FEATURE_RING, "the kernel does not let a ring restrict itself: %s.",
+			       mp_error_text(error));
+			return MP_ERROR_TOO_OLD;
+		}
 	}
-	if (!error || (mp_floor_error(error, false) == MP_ERROR_TOO_OLD))
-		return 0; /* what is missing is found below */
-	explain_call(features, call, error);
+	if (!error) {
+		call = "io_uring_enter";
+		error = mp_ring_check(ring);
+	}
+	if (error)
+		explain_call(features, call, error);
 	return mp_floor_error(error, false);
 }
 
 static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 {
 	struct mp_buffers buffers;
-	int32_t index, registered, error;
+	struct registered registered;
+	int32_t index, error;
 	bool armed;
 	int pair[2];
 
@@ -346,11 +376,11 @@ static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 	/* The leased read stays armed, so it goes last but one; the ring is closed before its memory is freed. */
 	probe_ring_flags(features, ring);
 	probe_single_thread(features);
-	index = probe_lwsocket(features, ring);
+	index = probe_lwsocket(features, ring, registered.files);
 	probe_fd_install(features, ring, index);
 	probe_transfer(features, ring, index);
 	probe_prompt_close(features);
-	armed = probe_leased_read(features, ring, &buffers, registered, pair);
+	armed = probe_leased_read(features, ring, &buffers, registered.buffers, pair);
 	close(pair[1]);
 	armed = armed && !end_leased_read(ring);
 	close(pair[0]);
@@ -362,7 +392,9 @@ static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 
 static int32_t probe(struct mp_features *features)
 {
-	const struct mp_ring_config config = { .entries = PROBE_ENTRIES, .cq_entries = PROBE_ENTRIES * 2 };
+	const struct mp_ring_config config = { .entries = PROBE_ENTRIES,
+					       .cq_entries = PROBE_ENTRIES * 2,
+					       .disabled = true };
 	struct mp_ring ring;
 	int32_t error;
 

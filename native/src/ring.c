@@ -38,6 +38,8 @@ int32_t mp_ring_open(struct mp_ring *ring, const struct mp_ring_config *config)
 	 * enters anyway. It needs no fixed thread, so the carrier may change. */
 	params.flags |= config->single_thread ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN :
 						IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+	if (config->disabled)
+		params.flags |= IORING_SETUP_R_DISABLED;
 
 	ring->fd = ring_setup(config->entries, &params);
 	if (ring->fd < 0)
@@ -154,8 +156,25 @@ int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring 
 		.ring_entries = entries,
 		.bgid = 0,
 	};
+	int32_t result = ring_register(ring->fd, IORING_REGISTER_PBUF_RING, &group, 1);
 
+	if (result != -EINVAL)
+		return result;
+	/* Ubuntu's 6.8 from 6.8.0-142 on has a check of the reserved words the wrong way round: it refuses zeroes and
+	 * nothing else. A kernel that checks them rightly refuses this, too. */
+	group.resv[2] = 1;
 	return ring_register(ring->fd, IORING_REGISTER_PBUF_RING, &group, 1);
+}
+
+/* What starts the ring also makes its caller the one thread of a ring with `single_thread`. */
+int32_t mp_ring_start(struct mp_ring *ring, const struct io_uring_restriction *list, uint32_t count)
+{
+	int32_t result = ring_register(ring->fd, IORING_REGISTER_RESTRICTIONS, list, count);
+
+	/* The kernel refuses the whole list for an operation that it does not know: the last one is newer than 6.1. */
+	if (result == -EINVAL)
+		result = ring_register(ring->fd, IORING_REGISTER_RESTRICTIONS, list, count - 1);
+	return result < 0 ? result : ring_register(ring->fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 int32_t mp_ring_post(struct mp_ring *ring, uint64_t token)

@@ -41,6 +41,7 @@ struct mp_ring_config {
 	uint32_t entries;
 	uint32_t cq_entries;
 	bool single_thread;
+	bool disabled; /* takes nothing but registrations until mp_ring_start */
 };
 
 /* 0 or -errno. On success the ring owns its memory until mp_ring_close. */
@@ -60,6 +61,9 @@ int32_t mp_ring_check(struct mp_ring *ring);
 /* A sparse table of `count` fixed files; a provided-buffer ring as group 0. 0 or -errno. */
 int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count);
 int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring *buffers, uint32_t entries);
+
+/* Starts a ring that was opened disabled: from here on it refuses what `list` (restrict.h) lacks. 0 or -errno. */
+int32_t mp_ring_start(struct mp_ring *ring, const struct io_uring_restriction *list, uint32_t count);
 
 /* Makes a token appear in `ring`'s completions from a thread without a ring (6.13). 0 or -errno. */
 int32_t mp_ring_post(struct mp_ring *ring, uint64_t token);

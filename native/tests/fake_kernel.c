@@ -24,6 +24,7 @@ uint32_t fake_waits;
 uint32_t fake_cq_entries;
 bool fake_releases_late;
 uint32_t fake_late_most;
+uint32_t fake_refused;
 static uint64_t seed;
 static struct {
 	uint8_t opcode;
@@ -58,6 +59,7 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_cq_entries = 0;
 	fake_releases_late = false;
 	fake_late_most = 0;
+	fake_refused = 0;
 	fake_fd_limit = 1024;
 	fake_on_wait = NULL;
 	fake_no_nosignal = false;
@@ -70,6 +72,7 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 
 void fake_end(void)
 {
+	FAKE_RULE(fake_refused == 0);
 	FAKE_RULE(fake_requests_live() == 0);
 	FAKE_RULE(fake_fds_open() == 0);
 	FAKE_RULE(fake_files_open() == 0);
@@ -235,6 +238,7 @@ int32_t mp_ring_open(struct mp_ring *ring, const struct mp_ring_config *config)
 	ring->cq_head = &fake->cq_head;
 	ring->cq_tail = &fake->cq_tail;
 	fake->ring = ring;
+	fake->disabled = config->disabled;
 	number = fake_file_make(FAKE_RING);
 	fake_file(number)->ring = fake;
 	ring->fd = fake_fd_make(number);
@@ -308,6 +312,7 @@ int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
 	uint32_t pending = mp_ring_pending(ring), take = pending;
 	int32_t result = 0;
 
+	FAKE_RULE(!fake->disabled);
 	if (wait && fake_on_wait)
 		fake_on_wait();
 	fake->sq_tail = ring->tail;
@@ -344,7 +349,27 @@ int32_t mp_ring_wait(struct mp_ring *ring, int64_t timeout_ns)
 
 int32_t mp_ring_check(struct mp_ring *ring)
 {
-	(void)ring;
+	const struct fake_ring *fake = ring->backend;
+
+	return fake->disabled ? -EBADFD : 0;
+}
+
+int32_t mp_ring_start(struct mp_ring *ring, const struct io_uring_restriction *list, uint32_t count)
+{
+	struct fake_ring *fake = ring->backend;
+
+	FAKE_RULE(fake->disabled && !fake->restricted);
+	for (uint32_t i = 0; i < count; i++) {
+		if (list[i].opcode == IORING_RESTRICTION_SQE_OP)
+			fake->allowed[list[i].sqe_op] = 1;
+		else if (list[i].opcode == IORING_RESTRICTION_SQE_FLAGS_ALLOWED)
+			fake->allowed_flags = list[i].sqe_flags;
+		else
+			FAKE_RULE(list[i].opcode == IORING_RESTRICTION_REGISTER_OP &&
+				  list[i].register_op == IORING_REGISTER_ENABLE_RINGS);
+	}
+	fake->restricted = true;
+	fake->disabled = false;
 	return 0;
 }
 
@@ -357,6 +382,8 @@ int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count)
 {
 	struct fake_ring *fake = ring->backend;
 
+	if (fake->restricted)
+		return -EACCES;
 	fake->fixed = calloc(count, sizeof *fake->fixed);
 	fake->fixed_count = count;
 	return fake->fixed ? 0 : -ENOMEM;
@@ -366,6 +393,8 @@ int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring 
 {
 	struct fake_ring *fake = ring->backend;
 
+	if (fake->restricted)
+		return -EACCES;
 	fake->group = buffers;
 	fake->group_entries = entries;
 	fake->group_owned = calloc(entries, 1);

@@ -75,6 +75,10 @@ struct fake_ring {
 	uint8_t *group_owned; /* per buffer: the kernel's */
 	struct io_uring_cqe *overflow;
 	uint32_t overflow_count, overflow_room;
+	bool disabled;        /* not started: takes registrations only */
+	bool restricted;      /* refuses what the two below do not have, and every registration */
+	uint8_t allowed[256]; /* per operation */
+	uint8_t allowed_flags;
 };
 
 struct fake_request {
@@ -102,6 +106,8 @@ extern uint64_t fake_random;
 extern uint32_t fake_fd_limit; /* fds of the process at a time */
 /* Called by each enter that may wait, before it takes anything: what another thread does meanwhile. */
 extern void (*fake_on_wait)(void);
+/* Requests that a restricted ring did not take; the library makes none. */
+extern uint32_t fake_refused;
 /* Waits that give nothing: mp_ring_wait. */
 extern uint32_t fake_waits;
 /* As before 6.18: writes without signal are refused. */

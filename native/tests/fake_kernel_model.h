@@ -64,6 +64,7 @@ struct model {
 	uint32_t parked_count;
 	uint16_t next_port;
 	bool threads_end;
+	bool server; /* the channels are of MP_CONFIG_SERVER */
 	uint64_t events, bytes, retired, totals[2];
 };
 

@@ -196,6 +196,11 @@ void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe)
 	bool no_file = sqe->opcode == IORING_OP_ASYNC_CANCEL || sqe->opcode == IORING_OP_CLOSE ||
 		       sqe->opcode == IORING_OP_SOCKET;
 
+	if (ring->restricted && (!ring->allowed[sqe->opcode] || (sqe->flags & ~(uint32_t)ring->allowed_flags))) {
+		fake_refused++;
+		fake_post(ring, sqe->user_data, -EACCES, 0);
+		return;
+	}
 	for (uint32_t i = 0; i < REQUESTS && !request; i++)
 		if (!requests[i].live)
 			request = &requests[i];

@@ -73,6 +73,24 @@ public sealed class FallbackTests
         Assert.Contains("MegaPipe:Fallback", child.Answer, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(64, "Sockets")]
+    [InlineData(0, "Fail")]
+    public async Task LittleLockedMemory_ReasonNamesTheLimit(int kibibytes, string fallback)
+    {
+        await using ChildProcess child = await LockedMemoryServer.StartAsync(kibibytes, fallback);
+        if (child.Answer == "megapipe: ")
+        {
+            return; // before about 6.14 the kernel does not count rings: nothing is denied
+        }
+
+        Assert.StartsWith(
+            fallback == "Fail" ? "PlatformNotSupportedException: " : "sockets: ", child.Answer,
+            StringComparison.Ordinal);
+        Assert.Contains("RLIMIT_MEMLOCK", child.Answer, StringComparison.Ordinal);
+        Assert.Contains("ulimit -l", child.Answer, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task IoUringDenied_WrongOptionStillStopsTheHost()
     {

@@ -53,6 +53,9 @@ internal sealed class ChildProcess : IAsyncDisposable
             case [Host.StartContract.InterruptedCommand, string kind, string step]:
                 return await Host.StartContract.RunInterruptedAsync(
                     kind, int.Parse(step, CultureInfo.InvariantCulture));
+            case [Configuration.LockedMemoryServer.Command, string kibibytes, string fallback]:
+                return await Configuration.LockedMemoryServer.RunAsync(
+                    ulong.Parse(kibibytes, CultureInfo.InvariantCulture), fallback);
             case [Configuration.DeniedSuite.Command, .. string[] rest]:
                 return Configuration.DeniedSuite.Run(rest);
             case [Scheduling.BoundedServer.Command, .. string[] rest]:

@@ -7,6 +7,7 @@ internal static class ResourceLimit
 {
     public const int Processes = 6;
     public const int Files = 7;
+    public const int LockedMemory = 8;
 
     /// <summary>The soft limit, at most the hard one.</summary>
     public static void SetSoft(int resource, ulong value)

@@ -11,13 +11,17 @@ internal static class ThreadLimit
     /// <summary>From now on every start of a thread fails, as in a full cgroup, until <see cref="Lift"/>.</summary>
     public static void Refuse()
     {
-        // The limit does not hold for root.
+        BeOrdinary(); // the limit does not hold for root
+        ResourceLimit.SetSoft(ResourceLimit.Processes, 1);
+    }
+
+    /// <summary>From now on an ordinary user, whom limits hold.</summary>
+    public static void BeOrdinary()
+    {
         if (GetUser() == 0 && SetUser(User, User, User) != 0)
         {
             throw new InvalidOperationException($"setresuid: errno {Marshal.GetLastPInvokeError()}");
         }
-
-        ResourceLimit.SetSoft(ResourceLimit.Processes, 1);
     }
 
     public static void Lift() => ResourceLimit.SetSoft(ResourceLimit.Processes, ulong.MaxValue);

@@ -37,7 +37,7 @@ internal sealed class ChannelSet
                     BufferBytes = (uint)options.ReceiveBufferSize,
                     BatchThreshold = (uint)options.BatchThreshold,
                     Cpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1,
-                    Flags = options.DegradedMode,
+                    Flags = options.DegradedMode | ChannelConfigFlags.Server,
                 });
                 channels.Add(new TransportChannel(i, native, scheduling, options, cpu));
             }

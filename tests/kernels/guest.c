@@ -1,5 +1,5 @@
-/* The first process of a booted kernel: prepares what the test programs need, runs each line of /programs, says how it
- * ended, and turns the machine off. run-kernel reads what it prints. */
+/* The first process of a booted kernel: prepares what the test programs need, runs each line of /programs, which is a
+ * limit in seconds and a command, says how it ended, and turns the machine off. machine.py reads what it prints. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <net/if.h>
@@ -72,15 +72,12 @@ static int run(char *line, long limit_s)
 int main(int argc, char **argv)
 {
 	const struct rlimit fds = { FDS, FDS };
-	const char *limit = getenv("limit_s") ? getenv("limit_s") : "60"; /* from the kernel's command line */
-	char line[MAX_LINE], name[MAX_LINE];
+	char line[MAX_LINE], name[MAX_LINE], *command;
 	struct utsname kernel;
 	FILE *programs;
 
 	(void)argc;
 	(void)argv;
-	/* A test of a program may take as long as the program: native/tests/common_test.c. */
-	(void)setenv("TEST_LIMIT_S", limit, 1);
 	mount_at("proc", "/proc");
 	mount_at("sysfs", "/sys");
 	mount_at("devtmpfs", "/dev");
@@ -89,23 +86,29 @@ int main(int argc, char **argv)
 	(void)setrlimit(RLIMIT_NOFILE, &fds);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	uname(&kernel);
-	printf("\nrun-kernel: kernel %s\n", kernel.release);
+	printf("\nguest: kernel %s\n", kernel.release);
 	programs = fopen("/programs", "re");
 	while (programs && fgets(line, sizeof line, programs)) {
+		long limit_s = strtol(line, &command, 10);
+		char limit[16];
 		int status;
 
-		line[strcspn(line, "\n")] = '\0';
-		memcpy(name, line, sizeof name);
-		printf("run-kernel: start %s\n", name);
-		status = run(line, atol(limit));
+		command[strcspn(command, "\n")] = '\0';
+		command += strspn(command, " ");
+		memcpy(name, command, strlen(command) + 1);
+		/* A test of a program may take as long as the program: native/tests/common_test.c. */
+		(void)snprintf(limit, sizeof limit, "%ld", limit_s);
+		(void)setenv("TEST_LIMIT_S", limit, 1);
+		printf("guest: start %s\n", name);
+		status = run(command, limit_s);
 		if (status == -1)
-			printf("run-kernel: end timeout %s\n", name);
+			printf("guest: end timeout | %s\n", name);
 		else if (WIFSIGNALED(status))
-			printf("run-kernel: end signal %d %s\n", WTERMSIG(status), name);
+			printf("guest: end signal %d | %s\n", WTERMSIG(status), name);
 		else
-			printf("run-kernel: end exit %d %s\n", WEXITSTATUS(status), name);
+			printf("guest: end exit %d | %s\n", WEXITSTATUS(status), name);
 	}
-	printf("run-kernel: done\n");
+	printf("guest: done\n");
 	fflush(stdout);
 	sync();
 	tcdrain(STDOUT_FILENO);
