@@ -235,6 +235,18 @@ internal sealed class TransportChannel : Carried
         _ownerCount++;
     }
 
+    /// <summary>The carrier.</summary>
+    internal int CountOwners(Predicate<IHandleOwner> predicate)
+    {
+        int count = 0;
+        foreach (IHandleOwner? owner in _owners)
+        {
+            count += owner is not null && predicate(owner) ? 1 : 0;
+        }
+
+        return count;
+    }
+
     /// <summary>
     /// The carrier: has the pool run <paramref name="item"/>, but only when the continuations of this turn have run.
     /// </summary>

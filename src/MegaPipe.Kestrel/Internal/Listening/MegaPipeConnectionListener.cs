@@ -11,11 +11,7 @@ namespace MegaPipe.Kestrel.Internal.Listening;
 
 internal sealed class MegaPipeConnectionListener : IConnectionListener
 {
-    /// <summary>
-    /// Unbinding lets the channels take what the kernel has queued, for at most so many milliseconds.
-    /// </summary>
-    private const int DrainRounds = 100;
-
+    private readonly ListenSocket _first;
     private readonly Socket _socket;
     private readonly MegaPipeTransportOptions _options;
     private readonly EndpointContext _endpoint;
@@ -31,6 +27,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
         Action onDisposed)
     {
+        _first = socket;
         _socket = socket.Socket;
         _options = options;
         _endpoint = endpoint;
@@ -56,7 +53,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, onDisposed);
         try
         {
-            await listener.StartAsync(socket.IsOurs).ConfigureAwait(false);
+            await listener.StartAsync(socket.IsOurs && endpoint.EndPoint is IPEndPoint).ConfigureAwait(false);
             return listener;
         }
         catch
@@ -70,8 +67,8 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         await _accepted.TakeAsync(cancellationToken).ConfigureAwait(false);
 
     /// <summary>
-    /// Stops accepting. Takes milliseconds and is not cancelled: Kestrel asks with a cancelled token when a start
-    /// fails.
+    /// Stops accepting. Takes milliseconds, unless somebody is connecting or has just connected and not asked yet: two
+    /// seconds at most. Not cancelled: Kestrel asks with a cancelled token when a start fails.
     /// </summary>
     public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
     {
@@ -159,10 +156,10 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
 
     private async Task UnbindCoreAsync()
     {
-        // Closing a listener resets what it has queued: the stock transport loses those clients, this one serves them.
-        for (int round = 0; round < DrainRounds && Array.Exists(_partitions, partition => partition.HasQueued); round++)
+        ListenerEnd end = new(_first, _endpoint, _partitions, _channels.Channels);
+        if (_first.Owner != SocketOwner.Inherited)
         {
-            await Task.Delay(1).ConfigureAwait(false);
+            await end.AcceptTheLastAsync(_options.ShareAddress).ConfigureAwait(false);
         }
 
         for (int i = 0; i < _partitions.Length; i++)
@@ -173,6 +170,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
 
         await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
         _socket.Dispose();
+        await end.UntilTheLastHaveAskedAsync().ConfigureAwait(false);
         _accepted.End();
     }
 
