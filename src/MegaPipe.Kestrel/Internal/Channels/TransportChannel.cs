@@ -99,6 +99,19 @@ internal sealed class TransportChannel : Carried
 
     public override void Wake() => _native.Wake();
 
+    /// <summary>Binds its carriers to other CPUs; none: to all of the process. Any thread.</summary>
+    public void MoveTo(int[] cpus)
+    {
+        SetCpus(cpus);
+        Post(channel =>
+        {
+            if (channel.IsCarriedByThisThread)
+            {
+                channel.BindToCpus();
+            }
+        });
+    }
+
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));
 

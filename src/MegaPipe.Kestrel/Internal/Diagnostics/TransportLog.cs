@@ -86,6 +86,15 @@ internal static partial class TransportLog
         EventName = "NotPartitioned")]
     public static partial void NotPartitioned(ILogger logger, EndPoint endPoint);
 
+    [LoggerMessage(EventId = 107, Message = "New connections on {EndPoint} are steered by {Steering}, because {Reason}.",
+        EventName = "Steered")]
+    public static partial void Steered(
+        ILogger logger, LogLevel level, EndPoint endPoint, MegaPipeSteering steering, string reason);
+
+    [LoggerMessage(108, LogLevel.Information, "Channel {Channel} is bound to these CPUs now: {Cpus}.",
+        EventName = "ChannelMoved")]
+    public static partial void ChannelMoved(ILogger logger, int channel, string cpus);
+
     [LoggerMessage(102, LogLevel.Warning,
         "MegaPipe cannot be used here, the Sockets transport serves instead: {Reason}", EventName = "Fallback")]
     public static partial void Fallback(ILogger logger, string reason);

@@ -4,8 +4,10 @@ using System.Net.Sockets;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Kestrel.Internal.Steering;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
@@ -119,6 +121,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         {
             // The first socket has something that another one cannot be given: all channels accept from the first.
             TransportLog.NotPartitioned(_endpoint.Logger, EndPoint);
+            partitioned = false;
             errors = await StartPartitionsAsync(ownQueues: false).ConfigureAwait(false);
         }
 
@@ -126,32 +129,56 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         {
             throw ChannelError.ToException(error, $"Opening a listener partition for {EndPoint}");
         }
+
+        if (EndPoint is IPEndPoint)
+        {
+            Steer(partitioned);
+        }
+    }
+
+    private void Steer(bool partitioned)
+    {
+        bool cpuSet = _options.CpuSet is not null;
+        SteeringChoice choice = SteeringChoice.Of(
+            _options.Steering, _partitions.Length, partitioned, _options.ShareAddress, cpuSet);
+        if (choice.Mode is MegaPipeSteering.Balanced or MegaPipeSteering.Cpu && !_options.ShareAddress &&
+            _channels.Flows.Join(_socket, choice.Mode == MegaPipeSteering.Cpu) is < 0 and int error)
+        {
+            choice = choice.Refused(ChannelError.Text(error), cpuSet);
+        }
+
+        TransportLog.Steered(_endpoint.Logger, choice.Weaker ? LogLevel.Information : LogLevel.Debug, EndPoint,
+            choice.Mode, choice.Reason);
     }
 
     /// <summary>
     /// Has the channels that do not accept yet start, from the endpoint's socket or from queues of their own. An error
-    /// or 0 for each.
+    /// or 0 for each. One after the other: the order in which sockets listen is their order in the group.
     /// </summary>
-    private Task<int[]> StartPartitionsAsync(bool ownQueues)
+    private async Task<int[]> StartPartitionsAsync(bool ownQueues)
     {
         int fd = (int)_socket.SafeHandle.DangerousGetHandle();
-        return Task.WhenAll(_partitions.Select((partition, index) =>
+        int[] errors = new int[_partitions.Length];
+        for (int i = 0; i < errors.Length; i++)
         {
+            ListenerPartition partition = _partitions[i];
+            bool ownQueue = ownQueues && i > 0;
             TaskCompletionSource<int> started = new(TaskCreationOptions.RunContinuationsAsynchronously);
-            _channels.Channels[index].Post(_ =>
+            _channels.Channels[i].Post(_ =>
             {
                 try
                 {
-                    started.SetResult(
-                        partition.Handle != 0 ? 0 : partition.Start(fd, ownQueues && index > 0, _options.Backlog));
+                    started.SetResult(partition.Handle != 0 ? 0 : partition.Start(fd, ownQueue, _options.Backlog));
                 }
                 catch (Exception error)
                 {
                     started.SetException(error);
                 }
             });
-            return started.Task;
-        }));
+            errors[i] = await started.Task.ConfigureAwait(false);
+        }
+
+        return errors;
     }
 
     private async Task UnbindCoreAsync()
@@ -162,6 +189,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
             await end.AcceptTheLastAsync(_options.ShareAddress).ConfigureAwait(false);
         }
 
+        _channels.Flows.Leave(_socket);
         for (int i = 0; i < _partitions.Length; i++)
         {
             ListenerPartition partition = _partitions[i];
