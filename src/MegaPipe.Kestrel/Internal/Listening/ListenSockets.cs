@@ -28,6 +28,9 @@ internal readonly record struct ListenSocket(Socket Socket, SocketOwner Owner)
     /// <summary>Others of its group, from a predecessor, in their order.</summary>
     public Socket[] More { get; init; } = [];
 
+    /// <summary>Who else listens on the address; null: nobody may.</summary>
+    public SharedAddress? Shared { get; init; }
+
     /// <summary>Whether another process has made it.</summary>
     public bool IsTaken { get; init; }
 }
@@ -58,7 +61,10 @@ internal static class ListenSockets
         {
             SocketOwner owner = endPoint is FileHandleEndPoint ? SocketOwner.Inherited
                 : options.CreateBoundListenSocket is null ? SocketOwner.Transport : SocketOwner.Application;
-            ListenSocket listener = new(socket, owner);
+            ListenSocket listener = new(socket, owner)
+            {
+                Shared = owner == SocketOwner.Transport ? SharedAddress.Look(endPoint, options) : null,
+            };
             Prepare(listener, socket, options, partitions);
             return listener;
         }

@@ -235,16 +235,11 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         ListenerEnd end = new(_first, _endpoint, _partitions, _channels.Channels);
         if (_first.Owner != SocketOwner.Inherited && !_left)
         {
-            await end.AcceptTheLastAsync(_options.ShareAddress).ConfigureAwait(false);
+            await end.AcceptTheLastAsync().ConfigureAwait(false);
         }
 
         _channels.Flows.Leave(_socket);
-        foreach (ListenerPartition partition in _partitions)
-        {
-            partition.Channel.Post(_ => partition.Stop());
-        }
-
-        await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
+        await end.StopPartitionsAsync().ConfigureAwait(false);
         CloseSockets();
         await end.UntilTheLastHaveAskedAsync().ConfigureAwait(false);
         _accepted.End();
