@@ -61,11 +61,25 @@ internal enum Shared
 /// <summary>How the kernel picks the listener partition for a new connection.</summary>
 public enum MegaPipeSteering
 {
-    /// <summary>By a hash of addresses and ports (SO_REUSEPORT).</summary>
+    /// <summary>
+    /// Balanced where an endpoint has a queue per channel and its address to itself, otherwise Hash. The log says
+    /// which, and why.
+    /// </summary>
+    Auto,
+
+    /// <summary>By the kernel's hash of addresses and ports (SO_REUSEPORT).</summary>
     Hash,
 
-    /// <summary>By the CPU that received the packet (SO_INCOMING_CPU, Linux 6.2); needs one channel per CPU.</summary>
+    /// <summary>
+    /// By the CPU that received the packet: the channel that is bound to it. Without <c>CpuSet</c> CPUs are divided
+    /// among the channels in turn.
+    /// </summary>
     Cpu,
+
+    /// <summary>
+    /// By a table of flow groups: the kernel hashes a connection into a group, the table says which channel serves it.
+    /// </summary>
+    Balanced,
 }
 
 /// <summary>Options of the MegaPipe transport; configuration section <c>MegaPipe</c>.</summary>
@@ -156,8 +170,8 @@ public sealed class MegaPipeTransportOptions
     [Number(0, 32_767)]
     public int MaxPoolThreads { get; set; } = 1_024;
 
-    /// <summary>How the kernel picks the partition for a connection. Default Hash.</summary>
-    public MegaPipeSteering Steering { get; set; } = MegaPipeSteering.Hash;
+    /// <summary>How the kernel picks the partition for a connection. Default Auto.</summary>
+    public MegaPipeSteering Steering { get; set; } = MegaPipeSteering.Auto;
 
     /// <summary>What happens where io_uring cannot be used. Default Sockets.</summary>
     public MegaPipeFallback Fallback { get; set; } = MegaPipeFallback.Sockets;
@@ -175,6 +189,14 @@ public sealed class MegaPipeTransportOptions
     /// <see cref="CreateBoundListenSocket"/> makes, share their address if they were bound so.
     /// </summary>
     public bool ShareAddress { get; set; }
+
+    /// <summary>
+    /// Where processes meet of which one takes the other's listeners over: the path of a Unix socket, or a name in the
+    /// network namespace behind an @. A process that finds another one there gets its listening sockets, with what they
+    /// have queued, for the same endpoints; when it has started, the other one stops. Default null: none.
+    /// </summary>
+    [Place(Unset = "none")]
+    public string? Takeover { get; set; }
 
     /// <summary>Sends TCP keep-alive probes. Default false.</summary>
     public bool KeepAlive { get; set; }
@@ -208,6 +230,9 @@ public sealed class MegaPipeTransportOptions
 
     /// <summary>Acts as if MegaPipe could not be used, for this reason; for the tests of the fallback.</summary>
     internal string? DeniedFor { get; set; }
+
+    /// <summary>Acts as if the kernel took no steering program, for the tests of the weaker modes.</summary>
+    internal bool SteeringRefused { get; set; }
 
     /// <summary>Acts as if the kernel lacked something, for the tests of the degraded modes.</summary>
     internal ChannelConfigFlags DegradedMode { get; set; }

@@ -105,6 +105,19 @@ internal sealed class TransportChannel : Carried
 
     public override void Wake() => _native.Wake();
 
+    /// <summary>Binds its carriers to other CPUs; none: to all of the process. Any thread.</summary>
+    public void MoveTo(int[] cpus)
+    {
+        SetCpus(cpus);
+        Post(channel =>
+        {
+            if (channel.IsCarriedByThisThread)
+            {
+                channel.BindToCpus();
+            }
+        });
+    }
+
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Post(new DelegateWork(action));
 
@@ -250,6 +263,18 @@ internal sealed class TransportChannel : Carried
         Debug.Assert(_owners[slot].Owner is null);
         _owners[slot] = new Registration(owner, receiver);
         _ownerCount++;
+    }
+
+    /// <summary>The carrier.</summary>
+    internal int CountOwners(Predicate<IHandleOwner> predicate)
+    {
+        int count = 0;
+        foreach ((IHandleOwner? owner, _) in _owners)
+        {
+            count += owner is not null && predicate(owner) ? 1 : 0;
+        }
+
+        return count;
     }
 
     /// <summary>

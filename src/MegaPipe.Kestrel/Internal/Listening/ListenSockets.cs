@@ -7,13 +7,33 @@ using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
+/// <summary>Whose a listening socket is. All but ours may be used before, beside and after this transport.</summary>
+internal enum SocketOwner
+{
+    /// <summary>Made here: its options may be set, and other partitions may join it.</summary>
+    Transport,
+
+    /// <summary>From CreateBoundListenSocket: closed here, and no option of it is touched.</summary>
+    Application,
+
+    /// <summary>A handle: stays open, and so does its queue.</summary>
+    Inherited,
+}
+
 /// <summary>An endpoint's first socket, bound and listening.</summary>
-/// <param name="Socket">The socket.</param>
-/// <param name="IsOurs">
-/// Made here, so its options may be set and other partitions may join it. An inherited handle and what
-/// CreateBoundListenSocket returns belong to somebody who may use the socket before, beside and after this transport.
-/// </param>
-internal readonly record struct ListenSocket(Socket Socket, bool IsOurs);
+internal readonly record struct ListenSocket(Socket Socket, SocketOwner Owner)
+{
+    public bool IsOurs => Owner == SocketOwner.Transport;
+
+    /// <summary>Others of its group, from a predecessor, in their order.</summary>
+    public Socket[] More { get; init; } = [];
+
+    /// <summary>Who else listens on the address; null: nobody may.</summary>
+    public SharedAddress? Shared { get; init; }
+
+    /// <summary>Whether another process has made it.</summary>
+    public bool IsTaken { get; init; }
+}
 
 internal static class ListenSockets
 {
@@ -39,20 +59,14 @@ internal static class ListenSockets
 
         try
         {
-            bool isOurs = options.CreateBoundListenSocket is null && endPoint is IPEndPoint;
-            if (isOurs)
+            SocketOwner owner = endPoint is FileHandleEndPoint ? SocketOwner.Inherited
+                : options.CreateBoundListenSocket is null ? SocketOwner.Transport : SocketOwner.Application;
+            ListenSocket listener = new(socket, owner)
             {
-                if (partitions > 1)
-                {
-                    SetReusePort(socket);
-                }
-
-                socket.NoDelay = options.NoDelay;
-                SetKeepAlive(socket, options);
-            }
-
-            socket.Listen(options.Backlog);
-            return new ListenSocket(socket, isOurs);
+                Shared = owner == SocketOwner.Transport ? SharedAddress.Look(endPoint, options) : null,
+            };
+            Prepare(listener, socket, options, partitions);
+            return listener;
         }
         catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
         {
@@ -64,6 +78,35 @@ internal static class ListenSockets
             socket.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Sockets of a predecessor, as if they had been made here. They listen already.</summary>
+    public static ListenSocket Adopt(ListenSocket listener, MegaPipeTransportOptions options, int partitions)
+    {
+        Prepare(listener, listener.Socket, options, partitions);
+        foreach (Socket socket in listener.More)
+        {
+            Prepare(listener, socket, options, partitions);
+        }
+
+        return listener;
+    }
+
+    private static void Prepare(
+        ListenSocket listener, Socket socket, MegaPipeTransportOptions options, int partitions)
+    {
+        if (listener.IsOurs && socket.AddressFamily != AddressFamily.Unix)
+        {
+            if (partitions > 1)
+            {
+                SetReusePort(socket);
+            }
+
+            socket.NoDelay = options.NoDelay;
+            SetKeepAlive(socket, options);
+        }
+
+        socket.Listen(options.Backlog);
     }
 
     /// <summary>

@@ -35,24 +35,48 @@ internal sealed class ListenerPartition(
         endpoint.EndPoint is UnixDomainSocketEndPoint ? SocketAddressCodec.UnnamedUnix : null;
 
     private bool _stopped;
+    private volatile bool _shut;
+    private volatile bool _drained;
+    private volatile bool _drainsByError;
+    private bool _ownQueue;
 
     // Looks at the listening socket, which somebody else owns.
     private Socket? _queue;
 
+    public TransportChannel Channel => channel;
+
     public long Handle { get; private set; }
 
+    /// <summary>The listening socket's descriptor; -1 before the start. Valid until <see cref="Stop"/>.</summary>
+    public int Fd => _queue is null ? -1 : (int)_queue.SafeHandle.DangerousGetHandle();
+
+    /// <summary>It accepts from a socket of its own, not from the endpoint's first one.</summary>
+    public bool HasOwnQueue => _ownQueue;
+
     /// <summary>Whether the kernel has connections for this partition that nobody has accepted. Any thread.</summary>
-    public bool HasQueued => _queue is not null && !_retired.Task.IsCompleted && ListenSockets.HasQueued(_queue);
+    public bool HasQueued => _queue is not null && !_retired.Task.IsCompleted &&
+        !_drained && (_drainsByError || ListenSockets.HasQueued(_queue));
+
+    /// <summary>
+    /// From now on nobody begins to connect here. Any thread, before <see cref="Stop"/>. The endpoint's first socket is
+    /// the listener's to shut.
+    /// </summary>
+    public bool TryShut(EndPoint endPoint, bool shared)
+    {
+        _shut = true;
+        _drainsByError = endPoint is UnixDomainSocketEndPoint;
+        return !_ownQueue || _queue is null || NewcomerRefusal.TryShut(_queue, endPoint, shared);
+    }
 
     public Task Retired => _retired.Task;
 
     private AcceptFlags Flags => AcceptFlags.Keep | (sockets.Lightweight ? AcceptFlags.LwSocket : AcceptFlags.None);
 
     /// <summary>
-    /// Starts accepting from <paramref name="fd"/>; with <paramref name="ownQueue"/> from a socket of its own on the
-    /// same address. 0 or a negative errno.
+    /// Starts accepting from <paramref name="fd"/>; with <paramref name="open"/> from a new socket on the same address.
+    /// 0 or a negative errno.
     /// </summary>
-    public int Start(int fd, bool ownQueue, int backlog)
+    public int Start(int fd, bool open, bool ownQueue, int backlog)
     {
         if (channel.HasEnded)
         {
@@ -60,13 +84,14 @@ internal sealed class ListenerPartition(
             return ChannelError.Canceled;
         }
 
-        long handle = channel.Native.Register(fd, 0, ownQueue ? ulong.MaxValue : 0, backlog);
+        long handle = channel.Native.Register(fd, 0, open ? ulong.MaxValue : 0, backlog);
         if (handle < 0)
         {
             return (int)handle; // may be tried in another way; Stop ends it
         }
 
         Handle = handle;
+        _ownQueue = ownQueue;
         channel.Add(this);
         _queue = new Socket(new SafeSocketHandle(channel.Native.PeekFd(handle), ownsHandle: false));
         return channel.Native.Accept(handle, Outstanding, Flags);
@@ -115,6 +140,13 @@ internal sealed class ListenerPartition(
 
         if (channelEvent.HasMore || _stopped)
         {
+            return;
+        }
+
+        if (_shut && channelEvent.Result == ChannelError.InvalidArgument)
+        {
+            // A Unix listener that was shut has connections as long as it does not say this.
+            _drained = true;
             return;
         }
 

@@ -1,21 +1,20 @@
 // One endpoint: its partitions on the host's channels, and the queue that Kestrel's accept loop takes from.
+using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Net.Sockets;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Kestrel.Internal.Steering;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
 internal sealed class MegaPipeConnectionListener : IConnectionListener
 {
-    /// <summary>
-    /// Unbinding lets the channels take what the kernel has queued, for at most so many milliseconds.
-    /// </summary>
-    private const int DrainRounds = 100;
-
+    private readonly ListenSocket _first;
     private readonly Socket _socket;
     private readonly MegaPipeTransportOptions _options;
     private readonly EndpointContext _endpoint;
@@ -25,12 +24,14 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     private readonly AcceptQueue _accepted;
     private readonly Lock _sync = new();
     private Task? _unbind;
+    private bool _left;
     private bool _disposed;
 
     private MegaPipeConnectionListener(
         ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
         Action onDisposed)
     {
+        _first = socket;
         _socket = socket.Socket;
         _options = options;
         _endpoint = endpoint;
@@ -40,7 +41,10 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         AcceptedSockets accepted = Accepted(socket, endpoint.EndPoint, options);
         _partitions =
         [
-            .. channels.Channels.Select(channel => new ListenerPartition(this, endpoint, channel, accepted)),
+            // A predecessor may have had more channels: its queues are served all the same.
+            .. Enumerable.Range(0, Math.Max(channels.Channels.Count, 1 + socket.More.Length)).Select(index =>
+                new ListenerPartition(
+                    this, endpoint, channels.Channels[index % channels.Channels.Count], accepted)),
         ];
     }
 
@@ -56,7 +60,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, onDisposed);
         try
         {
-            await listener.StartAsync(socket.IsOurs).ConfigureAwait(false);
+            await listener.StartAsync(socket.IsOurs && endpoint.EndPoint is IPEndPoint).ConfigureAwait(false);
             return listener;
         }
         catch
@@ -70,8 +74,8 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         await _accepted.TakeAsync(cancellationToken).ConfigureAwait(false);
 
     /// <summary>
-    /// Stops accepting. Takes milliseconds and is not cancelled: Kestrel asks with a cancelled token when a start
-    /// fails.
+    /// Stops accepting. Takes milliseconds, unless somebody is connecting or has just connected and not asked yet: two
+    /// seconds at most. Not cancelled: Kestrel asks with a cancelled token when a start fails.
     /// </summary>
     public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
     {
@@ -82,6 +86,42 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         }
 
         await unbind.ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Copies of the listening sockets, for a successor, which are the caller's. null: they are about to be closed, or
+    /// have no address that it could ask for.
+    /// </summary>
+    public PassedListener? Pass()
+    {
+        lock (_sync)
+        {
+            // What has not begun to unbind has its sockets open.
+            if (_unbind is not null || TakeoverMessages.AddressOf(EndPoint) is not { } address)
+            {
+                return null;
+            }
+
+            int first = (int)_socket.SafeHandle.DangerousGetHandle();
+            int[] fds =
+            [
+                first, .. _partitions.Where(partition => partition.HasOwnQueue).Select(partition => partition.Fd),
+            ];
+            return new PassedListener(
+                address, _first.Owner, [.. fds.Select(DescriptorPassing.Duplicate).Where(copy => copy >= 0)]);
+        }
+    }
+
+    /// <summary>
+    /// A successor accepts from these sockets: this listener stops, and leaves it what is queued and the address.
+    /// </summary>
+    public void LeaveToSuccessor()
+    {
+        lock (_sync)
+        {
+            _left = _unbind is null;
+            _unbind ??= UnbindCoreAsync();
+        }
     }
 
     public async ValueTask DisposeAsync()
@@ -122,6 +162,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         {
             // The first socket has something that another one cannot be given: all channels accept from the first.
             TransportLog.NotPartitioned(_endpoint.Logger, EndPoint);
+            partitioned = false;
             errors = await StartPartitionsAsync(ownQueues: false).ConfigureAwait(false);
         }
 
@@ -129,51 +170,99 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         {
             throw ChannelError.ToException(error, $"Opening a listener partition for {EndPoint}");
         }
+
+        if (EndPoint is IPEndPoint)
+        {
+            Steer(partitioned);
+        }
+    }
+
+    private void Steer(bool partitioned)
+    {
+        bool cpuSet = _options.CpuSet is not null;
+        SteeringChoice choice = SteeringChoice.Of(
+            _options.Steering, _channels.Channels.Count, partitioned, _options.ShareAddress, cpuSet);
+        if (choice.Mode is MegaPipeSteering.Balanced or MegaPipeSteering.Cpu && !_options.ShareAddress &&
+            _channels.Flows.Join(_socket, choice.Mode == MegaPipeSteering.Cpu) is < 0 and int error)
+        {
+            choice = choice.Refused(ChannelError.Text(error), cpuSet);
+        }
+
+        if (choice.Mode == MegaPipeSteering.Hash && _first is { IsTaken: true, IsOurs: true })
+        {
+            _ = SocketProgram.ReleaseGroup((int)_socket.SafeHandle.DangerousGetHandle()); // the predecessor's program
+        }
+
+        TransportLog.Steered(_endpoint.Logger, choice.Weaker ? LogLevel.Information : LogLevel.Debug, EndPoint,
+            choice.Mode, choice.Reason);
     }
 
     /// <summary>
     /// Has the channels that do not accept yet start, from the endpoint's socket or from queues of their own. An error
-    /// or 0 for each.
+    /// or 0 for each. One after the other: the order in which sockets listen is their order in the group.
     /// </summary>
-    private Task<int[]> StartPartitionsAsync(bool ownQueues)
+    private async Task<int[]> StartPartitionsAsync(bool ownQueues)
     {
         int fd = (int)_socket.SafeHandle.DangerousGetHandle();
-        return Task.WhenAll(_partitions.Select((partition, index) =>
+        int[] errors = new int[_partitions.Length];
+        for (int i = 0; i < errors.Length; i++)
         {
+            ListenerPartition partition = _partitions[i];
+            bool open = ownQueues && i > _first.More.Length;
+            bool ownQueue = open || (i > 0 && i <= _first.More.Length);
+            int from = ownQueue && !open ? (int)_first.More[i - 1].SafeHandle.DangerousGetHandle() : fd;
             TaskCompletionSource<int> started = new(TaskCreationOptions.RunContinuationsAsynchronously);
-            _channels.Channels[index].Post(_ =>
+            partition.Channel.Post(_ =>
             {
                 try
                 {
                     started.SetResult(
-                        partition.Handle != 0 ? 0 : partition.Start(fd, ownQueues && index > 0, _options.Backlog));
+                        partition.Handle != 0 ? 0 : partition.Start(from, open, ownQueue, _options.Backlog));
                 }
                 catch (Exception error)
                 {
                     started.SetException(error);
                 }
             });
-            return started.Task;
-        }));
+            errors[i] = await started.Task.ConfigureAwait(false);
+        }
+
+        return errors;
     }
 
     private async Task UnbindCoreAsync()
     {
-        // Closing a listener resets what it has queued: the stock transport loses those clients, this one serves them.
-        for (int round = 0; round < DrainRounds && Array.Exists(_partitions, partition => partition.HasQueued); round++)
+        ListenerEnd end = new(_first, _endpoint, _partitions, _channels.Channels);
+        if (_first.Owner != SocketOwner.Inherited && !_left)
         {
-            await Task.Delay(1).ConfigureAwait(false);
+            await end.AcceptTheLastAsync().ConfigureAwait(false);
         }
 
-        for (int i = 0; i < _partitions.Length; i++)
-        {
-            ListenerPartition partition = _partitions[i];
-            _channels.Channels[i].Post(_ => partition.Stop());
-        }
-
-        await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
-        _socket.Dispose();
+        _channels.Flows.Leave(_socket);
+        await end.StopPartitionsAsync().ConfigureAwait(false);
+        CloseSockets();
+        await end.UntilTheLastHaveAskedAsync().ConfigureAwait(false);
         _accepted.End();
+    }
+
+    [SuppressMessage("Usage", "CA1816", Justification = "Socket has no other way to close without deleting the file.")]
+    private void CloseSockets()
+    {
+        Array.ForEach(_first.More, socket => socket.Dispose());
+        if (_left && EndPoint is UnixDomainSocketEndPoint)
+        {
+            // A Socket that has bound a path removes it when it is disposed: here it is the successor's.
+            _socket.SafeHandle.Dispose();
+            GC.SuppressFinalize(_socket);
+            return;
+        }
+
+        _socket.Dispose();
+        if (_first is { IsTaken: true, Owner: not SocketOwner.Inherited } && !_left &&
+            TakeoverMessages.PathOf(EndPoint) is { } path)
+        {
+            File.Delete(path);
+        }
     }
 
     /// <summary>What the endpoint's accepted sockets are. Setting options on each takes ordinary ones.</summary>

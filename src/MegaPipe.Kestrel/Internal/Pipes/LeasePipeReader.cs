@@ -39,6 +39,8 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     private bool _canceled;
     private bool _completed;     // by the application
     private bool _fresh;         // data that no result has brought yet
+    private int _firstByte = -1; // written by the carrier
+    private bool _taken;         // the application has gone on from a result with data
     private bool _onChannel;     // a read of this connection has completed on its channel
     private ExceptionDispatchInfo? _error;
     private int _minimumBytes;   // of the pending ReadAtLeastAsync
@@ -66,6 +68,12 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
             }
         }
     }
+
+    /// <summary>What the peer began with; -1 until it has. For the carrier.</summary>
+    public int FirstByte => _firstByte;
+
+    /// <summary>The application has seen data, and advanced. Never changes back, so any thread may look.</summary>
+    public bool HasTaken => Volatile.Read(ref _taken);
 
     /// <summary>Something has arrived that the application has not been given.</summary>
     public bool HasFresh
@@ -175,6 +183,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
                 throw new InvalidOperationException("No reading operation to complete.");
             }
 
+            _taken |= !_data.IsEmpty;
             returned = _data.Advance(consumed, examined, out returnedEnd);
             _state = ReadState.None;
             resume = _pressure.ShouldResume(_data.Unexamined);
@@ -269,6 +278,11 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
                     else
                     {
                         _data.AppendCopy(lease.Memory.Span, _connection.MemoryPool);
+                    }
+
+                    if (_firstByte < 0)
+                    {
+                        _firstByte = lease.Memory.Span[0];
                     }
 
                     _fresh = true;
