@@ -120,7 +120,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
 
         // From here on the listener owns the socket, and says so itself when it is disposed.
         return await MegaPipeConnectionListener.BindAsync(
-            socket, context, _options, channels.Set, OnListenerDisposed).ConfigureAwait(false);
+            socket, context, _options, channels.Set, OnListenerDisposed, channels.Balancer).ConfigureAwait(false);
     }
 
     /// <summary>Starts the channels, or decides for the stock transport.</summary>

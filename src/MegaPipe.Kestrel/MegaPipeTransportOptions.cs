@@ -66,6 +66,12 @@ public enum MegaPipeSteering
 
     /// <summary>By the CPU that received the packet (SO_INCOMING_CPU, Linux 6.2); needs one channel per CPU.</summary>
     Cpu,
+
+    /// <summary>
+    /// By a table of flow groups, which follows the channels' load: groups of a channel with more work than others go
+    /// to those, and a channel that is stuck gets nothing new.
+    /// </summary>
+    Balanced,
 }
 
 /// <summary>Options of the MegaPipe transport; configuration section <c>MegaPipe</c>.</summary>
@@ -157,6 +163,18 @@ public sealed class MegaPipeTransportOptions
 
     /// <summary>How the kernel picks the partition for a connection. Default Hash.</summary>
     public MegaPipeSteering Steering { get; set; } = MegaPipeSteering.Hash;
+
+    /// <summary>
+    /// Balanced steering only: a channel that has work of its own takes one new connection of a busy channel for each
+    /// so many that it accepts itself; an idle one takes what it gets. Default 5. 0: none are taken. 0 to 1,000.
+    /// </summary>
+    [Number(0, 1_000)]
+    public int LocalPerStolen { get; set; } = 5;
+
+    /// <summary>
+    /// Balanced steering only: flow groups go from channels with more work to those with less. Default true.
+    /// </summary>
+    public bool MigrateFlowGroups { get; set; } = true;
 
     /// <summary>What happens where io_uring cannot be used. Default Sockets.</summary>
     public MegaPipeFallback Fallback { get; set; } = MegaPipeFallback.Sockets;

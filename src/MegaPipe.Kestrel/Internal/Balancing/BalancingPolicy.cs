@@ -65,6 +65,9 @@ internal sealed class BalancingPolicy
 
     public int GroupsOf(int channel) => _groups[channel];
 
+    /// <summary>Groups that came to it because of their owner's work.</summary>
+    public long MigratedTo(int channel) => _channels[channel].Migrated;
+
     /// <summary>Judges the channels. true: a channel hung or came back, and the owners have changed.</summary>
     public bool Look(ReadOnlySpan<ChannelLook> looks)
     {
@@ -127,6 +130,7 @@ internal sealed class BalancingPolicy
                 _channels[taker].Work += moves;
                 Give(NextGroupOf(victim), taker);
                 Migrations++;
+                _channels[taker].Migrated++;
                 moved = true;
             }
         }
@@ -270,6 +274,7 @@ internal sealed class BalancingPolicy
         public double Average; // of the pressure
         public double Work; // on average, over a longer time
         public long Turns;
+        public long Migrated;
         public int Still;
         public int Moving;
         public bool Busy;

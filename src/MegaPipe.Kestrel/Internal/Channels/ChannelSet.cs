@@ -42,7 +42,7 @@ internal sealed class ChannelSet
                 channels.Add(new TransportChannel(i, native, scheduling, options, cpu));
             }
 
-            carriers = TakeCarriers(count, scheduling.Adaptive);
+            carriers = TakeCarriers(count, IsWatched(scheduling));
         }
         catch
         {
@@ -54,7 +54,7 @@ internal sealed class ChannelSet
         Task[] ends = new Task[count];
         for (int i = 0; i < count; i++)
         {
-            if (scheduling.Adaptive)
+            if (IsWatched(scheduling))
             {
                 CarrierWatcher.Instance.Add(channels[i], warnings);
             }
@@ -64,6 +64,9 @@ internal sealed class ChannelSet
 
         return new ChannelSet([.. channels], ends);
     }
+
+    /// <summary>For hand-overs, and because a balancer looks when the watcher does.</summary>
+    private static bool IsWatched(ChannelScheduling scheduling) => scheduling.HandsOver || scheduling.Balanced;
 
     /// <summary>All threads that the channels need at first, or none.</summary>
     /// <exception cref="PlatformNotSupportedException">There are not as many to be had.</exception>

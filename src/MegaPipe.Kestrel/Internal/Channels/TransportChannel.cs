@@ -15,7 +15,7 @@ namespace MegaPipe.Kestrel.Internal.Channels;
 internal sealed class TransportChannel : Carried
 {
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
-    private const int EventCapacity = 256;
+    public const int EventCapacity = 256;
 
     private readonly Channel _native;
     private readonly ChannelEvent[] _events = Channel.AllocateEvents(EventCapacity);
@@ -39,6 +39,7 @@ internal sealed class TransportChannel : Carried
         _native = native;
         _waker = new Waker(native);
         Leases = new LeasePool(this, native);
+        Arrivals = new ChannelArrivals(this);
     }
 
     /// <summary>The CPU whose connections its partitions prefer, or -1.</summary>
@@ -49,11 +50,29 @@ internal sealed class TransportChannel : Carried
 
     public LeasePool Leases { get; }
 
+    /// <summary>Connections on their way here from other channels.</summary>
+    public ChannelArrivals Arrivals { get; }
+
     public long AcceptedCount;
 
     public long ResetCount;
 
     public long PauseCount;
+
+    /// <summary>Connections that it accepted and others have. Written by the carrier.</summary>
+    public long GivenCount;
+
+    /// <summary>Connections that others accepted and it has. Written by the carrier.</summary>
+    public long TakenCount;
+
+    /// <summary>Connections that wait for it to accept them. Written by the balancer, as the next two.</summary>
+    public int QueuedCount;
+
+    /// <summary>Flow groups that it owns.</summary>
+    public int GroupCount;
+
+    /// <summary>Flow groups that it was given because it had less work than their owner.</summary>
+    public long MigratedCount;
 
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount;
@@ -123,6 +142,12 @@ internal sealed class TransportChannel : Carried
     /// </summary>
     internal override bool Carry(long epoch)
     {
+        bool measured = Scheduling.Balanced;
+        if (measured)
+        {
+            Clock.WakeUp(Stopwatch.GetTimestamp());
+        }
+
         while (true)
         {
             if (!RunReady(epoch))
@@ -133,16 +158,31 @@ internal sealed class TransportChannel : Carried
             QueueAfterTurn();
             PerformRequests();
 
+            if (measured)
+            {
+                Clock.NextTurn();
+            }
+
             // Performing may make continuations ready, end connections, or ask for more.
             bool wait = NothingReady && _afterTurn.Count == 0 && _requests.IsEmpty;
-            if (wait && _stopping && _ownerCount == 0)
+            if (wait && _stopping && _ownerCount == 0 && Arrivals.TryEnd())
             {
                 return true;
+            }
+
+            if (wait && measured)
+            {
+                Clock.Sleep(Stopwatch.GetTimestamp());
             }
 
             IsWaiting = wait;
             int count = _native.Dispatch(_events, wait ? -1 : 0);
             IsWaiting = false;
+            if (wait && measured)
+            {
+                Clock.WakeUp(Stopwatch.GetTimestamp());
+            }
+
             if (count < 0)
             {
                 // The ring itself is broken: nothing that this channel holds can make progress any more.
@@ -191,6 +231,12 @@ internal sealed class TransportChannel : Carried
     [SuppressMessage("Design", "CA1031", Justification = "See above; nothing is known of the exception.")]
     private void TryApply(in ChannelEvent channelEvent)
     {
+        if (channelEvent.IsTransferred)
+        {
+            TryArrive(in channelEvent);
+            return;
+        }
+
         long handle = channelEvent.Stage == Stage.Accept ? channelEvent.Source : channelEvent.Handle;
         if (Find(handle) is not { } owner)
         {
@@ -210,6 +256,21 @@ internal sealed class TransportChannel : Carried
         catch (Exception error)
         {
             owner.Fail(error);
+        }
+    }
+
+    /// <summary>A connection that another channel has given to this one.</summary>
+    [SuppressMessage("Design", "CA1031", Justification = "As in TryApply.")]
+    private void TryArrive(in ChannelEvent channelEvent)
+    {
+        IHandleOwner taker = Arrivals.Take(channelEvent.Cookie);
+        try
+        {
+            taker.OnEvent(in channelEvent);
+        }
+        catch (Exception error)
+        {
+            taker.Fail(error);
         }
     }
 
@@ -233,6 +294,14 @@ internal sealed class TransportChannel : Carried
         Debug.Assert(_owners[slot] is null);
         _owners[slot] = owner;
         _ownerCount++;
+    }
+
+    /// <summary>The carrier: its handle goes on with another owner.</summary>
+    internal void Remove(IHandleOwner owner)
+    {
+        Debug.Assert(Has(owner));
+        _owners[HandleSlot.Of(owner.Handle)] = null;
+        _ownerCount--;
     }
 
     /// <summary>

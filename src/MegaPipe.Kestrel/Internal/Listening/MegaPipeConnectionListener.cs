@@ -9,7 +9,7 @@ using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
-internal sealed class MegaPipeConnectionListener : IConnectionListener
+internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalancedListener
 {
     /// <summary>
     /// Unbinding lets the channels take what the kernel has queued, for at most so many milliseconds.
@@ -24,13 +24,17 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     private readonly Action _onDisposed;
     private readonly AcceptQueue _accepted;
     private readonly Lock _sync = new();
+    private readonly Balancer? _balancer;
+    private readonly List<QueueDrain> _drains = []; // the balancer's, until it is left
+    private int _onJourney;
     private Task? _unbind;
     private bool _disposed;
 
     private MegaPipeConnectionListener(
         ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
-        Action onDisposed)
+        Balancer? balancer, Action onDisposed)
     {
+        _balancer = socket.IsOurs ? balancer : null;
         _socket = socket.Socket;
         _options = options;
         _endpoint = endpoint;
@@ -40,7 +44,8 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         AcceptedSockets accepted = Accepted(socket, endpoint.EndPoint, options);
         _partitions =
         [
-            .. channels.Channels.Select(channel => new ListenerPartition(this, endpoint, channel, accepted)),
+            .. channels.Channels.Select(channel => new ListenerPartition(
+                this, endpoint, channel, accepted, _balancer)),
         ];
     }
 
@@ -51,9 +56,9 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     /// </summary>
     public static async Task<MegaPipeConnectionListener> BindAsync(
         ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
-        Action onDisposed)
+        Action onDisposed, Balancer? balancer = null)
     {
-        MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, onDisposed);
+        MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, balancer, onDisposed);
         try
         {
             await listener.StartAsync(socket.IsOurs).ConfigureAwait(false);
@@ -97,6 +102,11 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
             _disposed = true;
         }
 
+        foreach (ListenerPartition partition in _partitions)
+        {
+            partition.Forget();
+        }
+
         foreach (MegaPipeConnection connection in _accepted.TakeRest())
         {
             connection.Abort();
@@ -110,6 +120,39 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     internal void OnAccepted(MegaPipeConnection connection, TransportChannel channel) =>
         _accepted.Add(connection, channel);
 
+    /// <summary>Those of another channel, by its index.</summary>
+    internal (ListenerPartition Partition, TransportChannel Channel) Partition(int index) =>
+        (_partitions[index], _channels.Channels[index]);
+
+    /// <summary>Carriers: so many more accepted connections are on their way from one channel to another.</summary>
+    internal void OnJourney(int count) => Interlocked.Add(ref _onJourney, count);
+
+    public void Apply(ReadOnlySpan<ushort> owners)
+    {
+    }
+
+    public int QueueDepth(int channel) => _partitions[channel].QueueDepth;
+
+    public void Drain(int hung, int helper)
+    {
+        QueueDrain drain = new(_partitions[hung], _partitions[helper], _channels.Channels[helper]);
+        _drains.Add(drain);
+        _channels.Channels[helper].Post(_ => drain.Start());
+    }
+
+    public void EndDrains(int back)
+    {
+        foreach (QueueDrain drain in _drains)
+        {
+            if (drain.Hung == _partitions[back])
+            {
+                drain.Channel.Post(_ => drain.Stop());
+            }
+        }
+
+        _drains.RemoveAll(drain => drain.Ended.IsCompleted);
+    }
+
     private async Task StartAsync(bool partitioned)
     {
         if (partitioned && _channels.Channels[0].SteeredCpu is >= 0 and { } cpu)
@@ -117,12 +160,24 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
             ListenSockets.SteerTo(_socket, cpu);
         }
 
+        if (_balancer is not null && partitioned)
+        {
+            Array.ForEach(_partitions, partition => partition.Expect());
+        }
+
         int[] errors = await StartPartitionsAsync(ownQueues: partitioned).ConfigureAwait(false);
         if (partitioned && Array.Exists(errors, error => error == ChannelError.NotSupported))
         {
             // The first socket has something that another one cannot be given: all channels accept from the first.
             TransportLog.NotPartitioned(_endpoint.Logger, EndPoint);
+            partitioned = false;
+            Array.ForEach(_partitions, partition => partition.Forget());
             errors = await StartPartitionsAsync(ownQueues: false).ConfigureAwait(false);
+        }
+
+        if (_balancer is not null && partitioned)
+        {
+            _balancer.Add(this);
         }
 
         if (Array.Find(errors, error => error < 0) is not 0 and int error)
@@ -172,8 +227,24 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         }
 
         await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
+        await LeaveBalancerAsync().ConfigureAwait(false);
         _socket.Dispose();
         _accepted.End();
+    }
+
+    /// <summary>Until what others accepted for a channel, or gave to it, has come.</summary>
+    private async Task LeaveBalancerAsync()
+    {
+        foreach (QueueDrain drain in _drains)
+        {
+            drain.Channel.Post(_ => drain.Stop());
+        }
+
+        await Task.WhenAll(_drains.Select(drain => drain.Ended)).ConfigureAwait(false);
+        while (Volatile.Read(ref _onJourney) != 0)
+        {
+            await Task.Delay(1).ConfigureAwait(false); // ends: the kernel brings each, or says that it could not
+        }
     }
 
     /// <summary>What the endpoint's accepted sockets are. Setting options on each takes ordinary ones.</summary>

@@ -11,14 +11,18 @@ namespace MegaPipe.Kestrel.Internal.Listening;
 
 internal sealed class SharedChannels
 {
-    private SharedChannels(ChannelSet set, MemoryPool<byte> pool)
+    private SharedChannels(ChannelSet set, MemoryPool<byte> pool, Balancer? balancer)
     {
         Set = set;
         Pool = pool;
+        Balancer = balancer;
         Report = ChannelReport.For(set);
     }
 
     public ChannelSet Set { get; }
+
+    /// <summary>Evens out what the channels do, where that was asked for.</summary>
+    public Balancer? Balancer { get; }
 
     /// <summary>Reads the channels' counters.</summary>
     public Func<IReadOnlyList<MegaPipeChannelStatus>> Report { get; }
@@ -30,7 +34,14 @@ internal sealed class SharedChannels
     public static SharedChannels Start(
         MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools)
     {
-        SharedChannels channels = new(ChannelSet.Start(options, logger), new TransportMemoryPools(pools).Create());
+        ChannelSet set = ChannelSet.Start(options, logger);
+        Balancer? balancer = set.Channels[0].Scheduling.Balanced && set.Channels.Count > 1 ? new Balancer(set.Channels, options, logger) : null;
+        SharedChannels channels = new(set, new TransportMemoryPools(pools).Create(), balancer);
+        if (balancer is not null)
+        {
+            CarrierWatcher.Instance.Add(balancer);
+        }
+
         MegaPipeMetrics.Carriers = CarrierPool.Count;
         MegaPipeMetrics.Add(channels.Report);
         return channels;
@@ -40,6 +51,11 @@ internal sealed class SharedChannels
     public void Stop()
     {
         MegaPipeMetrics.Remove(Report);
+        if (Balancer is not null)
+        {
+            CarrierWatcher.Instance.Remove(Balancer);
+        }
+
         _ = StopAsync();
     }
 
