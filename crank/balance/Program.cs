@@ -6,6 +6,7 @@ CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 const string usage = """
     usage: MegaPipe.Balance simulate [--cores 4,8] [--seed 1] [--output FILE]     each way to steer, over patterns
            MegaPipe.Balance sweep    [--cores 16] [--seed 1] [--output FILE]      each constant of the policy, varied
+           MegaPipe.Balance measure  [equal|skewed|hung|all] [ROUNDS] [OPTION=VALUE ...]  the transport, on this machine
     """;
 try
 {
@@ -13,6 +14,8 @@ try
     {
         "simulate" => Simulations.Run(new Arguments(args, "4,8,16,32,64,128")),
         "sweep" => Simulations.Sweep(new Arguments(args, "16")),
+        "measure" => await Measurement.RunAsync(args),
+        "serve" => await Server.RunAsync(args),
         _ => throw new FormatException(),
     };
 }

@@ -2,11 +2,10 @@
 using System.Diagnostics;
 using System.Globalization;
 using MegaPipe.Kestrel;
-using MegaPipe.Kestrel.Internal.Connections;
 using Microsoft.AspNetCore.Builder;
-using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
