@@ -39,6 +39,7 @@ internal static class Server
             options.Steering = steering;
             options.Scheduling = Enum.Parse<MegaPipeScheduling>(args[2]);
             options.Fallback = MegaPipeFallback.Fail;
+            options.SteeredByAddress = true;
         });
         await using WebApplication app = builder.Build();
         MegaPipeStatus status = app.Services.GetRequiredService<MegaPipeStatus>();
@@ -73,7 +74,7 @@ internal static class Server
                 Thread.Sleep(amount);
                 break;
             case "skewed":
-                Spin(Hashes.First(context, steering) == 0 ? amount * HeavyFactor : amount);
+                Spin(Hashes.First(context, steering, status.GetChannels().Count) == 0 ? amount * HeavyFactor : amount);
                 break;
             default:
                 Spin(amount);

@@ -22,6 +22,7 @@ public sealed class MegaPipeStatus
 {
     private readonly CarrierPool _carriers = CarrierPool.Instance;
     private Func<IReadOnlyList<MegaPipeChannelStatus>>? _channels;
+    private Action<int, string?>? _move;
 
     /// <summary>"megapipe", "sockets" after a fallback, or "none" before the first bind.</summary>
     public string Transport { get; internal set; } = "none";
@@ -44,5 +45,23 @@ public sealed class MegaPipeStatus
     /// <summary>A snapshot of each channel's counters; empty when MegaPipe does not serve.</summary>
     public IReadOnlyList<MegaPipeChannelStatus> GetChannels() => _channels?.Invoke() ?? [];
 
-    internal void SetChannels(Func<IReadOnlyList<MegaPipeChannelStatus>> channels) => _channels = channels;
+    /// <summary>
+    /// Binds the threads of a channel to other CPUs, from the channel's next turn on. With
+    /// <see cref="MegaPipeSteering.Cpu"/> the connections that these CPUs receive go to it from now on.
+    /// </summary>
+    /// <param name="channel">Channel number, from 0.</param>
+    /// <param name="cpus">A CPU list such as "0-3,8"; null: all CPUs of the process.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such channel.</exception>
+    /// <exception cref="ArgumentException">No CPU list, or one with a CPU that the process may not use.</exception>
+    /// <exception cref="InvalidOperationException">MegaPipe does not serve.</exception>
+    public void SetChannelCpus(int channel, string? cpus) =>
+        (_move ?? throw new InvalidOperationException("MegaPipe does not serve: there are no channels."))(
+            channel, cpus);
+
+    internal void SetChannels(
+        Func<IReadOnlyList<MegaPipeChannelStatus>> channels, Action<int, string?> move)
+    {
+        _channels = channels;
+        _move = move;
+    }
 }

@@ -154,7 +154,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
 
         _announced = false;
         _status.Transport = "megapipe";
-        _status.SetChannels(_channels!.Report);
+        _status.SetChannels(_channels!.Report, _channels.Move);
     }
 
     private void FallBack(string reason)

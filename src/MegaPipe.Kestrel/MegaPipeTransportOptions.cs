@@ -61,15 +61,25 @@ internal enum Shared
 /// <summary>How the kernel picks the listener partition for a new connection.</summary>
 public enum MegaPipeSteering
 {
-    /// <summary>By a hash of addresses and ports (SO_REUSEPORT).</summary>
+    /// <summary>
+    /// Balanced where an endpoint has a queue per channel and its address to itself, otherwise Hash. The log says
+    /// which, and why.
+    /// </summary>
+    Auto,
+
+    /// <summary>By the kernel's hash of addresses and ports (SO_REUSEPORT).</summary>
     Hash,
 
-    /// <summary>By the CPU that received the packet (SO_INCOMING_CPU, Linux 6.2); needs one channel per CPU.</summary>
+    /// <summary>
+    /// By the CPU that received the packet: the channel that is bound to it. Without <c>CpuSet</c> CPUs are divided
+    /// among the channels in turn.
+    /// </summary>
     Cpu,
 
     /// <summary>
-    /// By a table of flow groups, which follows the channels' load: groups of a channel with more work than others go
-    /// to those, and a channel that is stuck gets nothing new.
+    /// By a table of flow groups: the kernel hashes a connection into a group, the table says which channel serves it.
+    /// It follows the load: groups of a channel with more work than others go to those, a channel that is stuck gets
+    /// nothing new, and a busy one has others serve what it accepts.
     /// </summary>
     Balanced,
 }
@@ -161,8 +171,8 @@ public sealed class MegaPipeTransportOptions
     [Number(0, 32_767)]
     public int MaxPoolThreads { get; set; } = 1_024;
 
-    /// <summary>How the kernel picks the partition for a connection. Default Hash.</summary>
-    public MegaPipeSteering Steering { get; set; } = MegaPipeSteering.Hash;
+    /// <summary>How the kernel picks the partition for a connection. Default Auto.</summary>
+    public MegaPipeSteering Steering { get; set; } = MegaPipeSteering.Auto;
 
     /// <summary>
     /// Balanced steering only: a channel that has work of its own takes one new connection of a busy channel for each
@@ -225,6 +235,14 @@ public sealed class MegaPipeTransportOptions
 
     /// <summary>Acts as if MegaPipe could not be used, for this reason; for the tests of the fallback.</summary>
     internal string? DeniedFor { get; set; }
+
+    /// <summary>
+    /// Flow groups go by what a client can foresee, its address and port, for measurements with an unkind client.
+    /// </summary>
+    internal bool SteeredByAddress { get; set; }
+
+    /// <summary>Acts as if the kernel took no steering program, for the tests of the weaker modes.</summary>
+    internal bool SteeringRefused { get; set; }
 
     /// <summary>Acts as if the kernel lacked something, for the tests of the degraded modes.</summary>
     internal ChannelConfigFlags DegradedMode { get; set; }

@@ -17,17 +17,21 @@ internal static unsafe class CpuAffinity
     /// <summary>The CPUs that the process could use when this class was first used, ascending.</summary>
     public static IReadOnlyList<int> Allowed { get; } = ReadAllowed();
 
-    /// <summary>Binds the calling thread to one CPU. false where the process may not use it.</summary>
-    public static bool TrySet(int cpu)
+    /// <summary>Binds the calling thread to CPUs. false where the process may use none of them.</summary>
+    public static bool TrySet(params ReadOnlySpan<int> cpus)
     {
         cpu_set_t set = default;
         byte* bits = (byte*)&set;
-        if ((uint)cpu >= (uint)sizeof(cpu_set_t) * 8)
+        foreach (int cpu in cpus)
         {
-            return false;
+            if ((uint)cpu >= (uint)sizeof(cpu_set_t) * 8)
+            {
+                return false;
+            }
+
+            bits[cpu / 8] |= (byte)(1 << (cpu % 8));
         }
 
-        bits[cpu / 8] |= (byte)(1 << (cpu % 8));
         t_bound = LibC.sched_setaffinity(0, sizeof(cpu_set_t), &set) == 0;
         return t_bound;
     }

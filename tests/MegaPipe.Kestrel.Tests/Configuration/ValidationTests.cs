@@ -77,7 +77,7 @@ public sealed class ValidationTests
     [InlineData("CpuSet", "1024", "0-3,8")]
     [InlineData("Scheduling", "7", "Adaptive, ThreadPool, Inline")]
     [InlineData("LightweightSockets", "3", "Auto, Always, Never")]
-    [InlineData("Steering", "2", "Hash, Cpu")]
+    [InlineData("Steering", "4", "Auto, Hash, Cpu, Balanced")]
     [InlineData("Fallback", "-1", "Sockets, Fail")]
     public async Task Option_NotAllowed_StopsTheHostWithWhatIs(string key, string value, string allowed)
     {

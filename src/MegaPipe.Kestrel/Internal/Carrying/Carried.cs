@@ -34,6 +34,8 @@ internal abstract class Carried
     private int _readyNext;
     private int _readyEnd;
 
+    private volatile int[] _cpus;
+
     // Of the carrier: when it last took over, and until when it runs nothing of the application.
     private long _lastHandOver = long.MinValue / 2;
     private long _retreatUntil;
@@ -49,14 +51,14 @@ internal abstract class Carried
     {
         Index = index;
         Scheduling = scheduling;
-        Cpu = cpu;
+        _cpus = cpu < 0 ? [] : [cpu];
         _batchThreshold = batchThreshold;
     }
 
     public int Index { get; }
 
-    /// <summary>The CPU its carriers are bound to, or -1.</summary>
-    public int Cpu { get; }
+    /// <summary>The CPUs that its carriers are bound to; none: all of the process.</summary>
+    public int[] Cpus => _cpus;
 
     public ChannelScheduling Scheduling { get; }
 
@@ -158,9 +160,18 @@ internal abstract class Carried
             NoteHandOver(Stopwatch.GetTimestamp());
         }
 
-        if (Cpu >= 0)
+        BindToCpus();
+    }
+
+    /// <summary>Any thread: its carriers are bound to other CPUs; the present one from its next turn on.</summary>
+    protected void SetCpus(int[] cpus) => _cpus = cpus;
+
+    /// <summary>The carrier.</summary>
+    protected void BindToCpus()
+    {
+        if (_cpus is { Length: > 0 } cpus)
         {
-            CpuAffinity.TrySet(Cpu);
+            CpuAffinity.TrySet(cpus);
         }
         else
         {

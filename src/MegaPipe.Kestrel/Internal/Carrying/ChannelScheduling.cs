@@ -18,9 +18,12 @@ internal sealed class ChannelScheduling(MegaPipeTransportOptions options, int ch
     public bool OnCarrier { get; } = options.Scheduling != MegaPipeScheduling.ThreadPool;
 
     /// <summary>Somebody evens out what the channels do, and must know how they are.</summary>
-    public bool Balanced { get; } = options.Steering == MegaPipeSteering.Balanced;
+    public bool Balanced { get; } = channels > 1 && !options.ShareAddress &&
+        options.Steering is MegaPipeSteering.Balanced or MegaPipeSteering.Auto;
 
-    /// <summary>A channel whose carrier is stuck in application code goes to another carrier.</summary>
+    /// <summary>
+    /// A channel whose carrier is stuck in application code goes to another carrier. Inline only where it is told.
+    /// </summary>
     public bool HandsOver { get; } = options.Scheduling == MegaPipeScheduling.Adaptive ||
         (options.Scheduling == MegaPipeScheduling.Inline && options.Steering == MegaPipeSteering.Balanced);
 

@@ -1,6 +1,7 @@
 // The channels of one host: made at the first bind, shared by all endpoints, stopped with the last listener.
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Configuration;
+using MegaPipe.Kestrel.Internal.Steering;
 using MegaPipe.Native;
 using Microsoft.Extensions.Logging;
 
@@ -10,11 +11,15 @@ internal sealed class ChannelSet
 {
     private readonly Task[] _ends;
 
-    private ChannelSet(TransportChannel[] channels, Task[] ends)
+    private ChannelSet(TransportChannel[] channels, Task[] ends, MegaPipeTransportOptions options)
     {
         Channels = channels;
         _ends = ends;
+        Flows = new FlowTable(channels.Length, Cpus(), options.SteeringRefused, options.SteeredByAddress);
     }
+
+    /// <summary>Which channel serves which new connections, of all endpoints.</summary>
+    public FlowTable Flows { get; }
 
     public IReadOnlyList<TransportChannel> Channels { get; }
 
@@ -62,7 +67,29 @@ internal sealed class ChannelSet
             ends[i] = CarrierPool.Instance.Start(channels[i], carriers[i]);
         }
 
-        return new ChannelSet([.. channels], ends);
+        return new ChannelSet([.. channels], ends, options);
+    }
+
+    /// <summary>Moves a channel to other CPUs, and the connections that these receive to it. Any thread.</summary>
+    public void Move(int channel, int[] cpus)
+    {
+        Channels[channel].MoveTo(cpus);
+        Flows.ApplyCpus(Cpus());
+    }
+
+    /// <summary>
+    /// The CPUs that each channel stands for: those that it is bound to. Where none is bound, all of the process, in
+    /// turn.
+    /// </summary>
+    private int[][] Cpus()
+    {
+        if (Channels.Any(channel => channel.Cpus.Length > 0))
+        {
+            return [.. Channels.Select(channel => channel.Cpus)];
+        }
+
+        int[] all = [.. CpuAffinity.Allowed];
+        return [.. Channels.Select((_, index) => all.Where((_, at) => at % Channels.Count == index).ToArray())];
     }
 
     /// <summary>For hand-overs, and because a balancer looks when the watcher does.</summary>

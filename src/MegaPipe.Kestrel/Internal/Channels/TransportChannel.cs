@@ -118,6 +118,19 @@ internal sealed class TransportChannel : Carried
 
     public override void Wake() => _native.Wake();
 
+    /// <summary>Binds its carriers to other CPUs; none: to all of the process. Any thread.</summary>
+    public void MoveTo(int[] cpus)
+    {
+        SetCpus(cpus);
+        Post(channel =>
+        {
+            if (channel.IsCarriedByThisThread)
+            {
+                channel.BindToCpus();
+            }
+        });
+    }
+
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Request(new DelegateRequest(action));
 
@@ -302,6 +315,18 @@ internal sealed class TransportChannel : Carried
         Debug.Assert(Has(owner));
         _owners[HandleSlot.Of(owner.Handle)] = null;
         _ownerCount--;
+    }
+
+    /// <summary>The carrier.</summary>
+    internal int CountOwners(Predicate<IHandleOwner> predicate)
+    {
+        int count = 0;
+        foreach (IHandleOwner? owner in _owners)
+        {
+            count += owner is not null && predicate(owner) ? 1 : 0;
+        }
+
+        return count;
     }
 
     /// <summary>

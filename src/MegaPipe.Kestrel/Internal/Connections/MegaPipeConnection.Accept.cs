@@ -6,6 +6,15 @@ namespace MegaPipe.Kestrel.Internal.Connections;
 
 internal sealed partial class MegaPipeConnection
 {
+    /// <summary>How long a client that has connected may take to ask.</summary>
+    public static readonly TimeSpan AsksWithin = TimeSpan.FromSeconds(1);
+
+    /// <summary>What a client of TLS begins with: a record of type handshake.</summary>
+    private const byte TlsHandshake = 0x16;
+
+    private long _acceptedAtMs;
+    private bool _isTls;
+
     // Connected by somebody else: closed with the handle, so that the peer gets its end. null for an accepted one.
     private readonly Socket? _given;
 
@@ -15,8 +24,17 @@ internal sealed partial class MegaPipeConnection
         Channel.Add(this);
         Channel.ConnectionCount++;
         Channel.AcceptedCount++;
+        _acceptedAtMs = Environment.TickCount64;
         StartReceiving();
     }
+
+    /// <summary>
+    /// The carrier: whether the client has connected a moment ago and the application has not read its request, which
+    /// may still be under way. Nobody here knows when a TLS client, which asks after its handshake, has asked.
+    /// </summary>
+    public bool IsAboutToAsk(EndpointContext endpoint) =>
+        ReferenceEquals(endpoint, _endpoint) && _receiving != Receiving.Ended && !_closing &&
+        (_isTls || !_input.HasTaken) && Environment.TickCount64 - _acceptedAtMs < AsksWithin.TotalMilliseconds;
 
     /// <summary>
     /// The carrier: a socket that was given. false when it cannot be taken, and the connection has ended.

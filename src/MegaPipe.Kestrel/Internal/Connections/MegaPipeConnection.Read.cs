@@ -88,6 +88,11 @@ internal sealed partial class MegaPipeConnection
                 return;
             }
 
+            if (!_input.HasReceived)
+            {
+                _isTls = lease.Memory.Span[0] == TlsHandshake;
+            }
+
             long unread;
             try
             {

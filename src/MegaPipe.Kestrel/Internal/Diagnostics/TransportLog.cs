@@ -86,6 +86,15 @@ internal static partial class TransportLog
         EventName = "NotPartitioned")]
     public static partial void NotPartitioned(ILogger logger, EndPoint endPoint);
 
+    [LoggerMessage(EventId = 107, Message = "New connections on {EndPoint} are steered by {Steering}, because {Reason}.",
+        EventName = "Steered")]
+    public static partial void Steered(
+        ILogger logger, LogLevel level, EndPoint endPoint, MegaPipeSteering steering, string reason);
+
+    [LoggerMessage(108, LogLevel.Information, "Channel {Channel} is bound to these CPUs now: {Cpus}.",
+        EventName = "ChannelMoved")]
+    public static partial void ChannelMoved(ILogger logger, int channel, string cpus);
+
     [LoggerMessage(102, LogLevel.Warning,
         "MegaPipe cannot be used here, the Sockets transport serves instead: {Reason}", EventName = "Fallback")]
     public static partial void Fallback(ILogger logger, string reason);
@@ -104,20 +113,20 @@ internal static partial class TransportLog
         + "channel whose carrier is stuck in application code waits for it.", EventName = "NoThread")]
     public static partial void NoThread(ILogger logger, string limits);
 
-    [LoggerMessage(107, LogLevel.Warning,
+    [LoggerMessage(109, LogLevel.Warning,
         "Channel {Channel} makes no progress: its carrier is stuck in application code. New connections go to other "
         + "channels until it is back.", EventName = "ChannelHung")]
     public static partial void ChannelHung(ILogger logger, int channel);
 
-    [LoggerMessage(108, LogLevel.Information, "Channel {Channel} is back and gets new connections again.",
+    [LoggerMessage(110, LogLevel.Information, "Channel {Channel} is back and gets new connections again.",
         EventName = "ChannelBack")]
     public static partial void ChannelBack(ILogger logger, int channel);
 
-    [LoggerMessage(109, LogLevel.Debug, "{Count} flow groups went to channels with less work.",
+    [LoggerMessage(111, LogLevel.Debug, "{Count} flow groups went to channels with less work.",
         EventName = "GroupsMigrated")]
     public static partial void GroupsMigrated(ILogger logger, long count);
 
-    [LoggerMessage(110, LogLevel.Error, "Balancing failed and is tried again: {Error}.",
+    [LoggerMessage(112, LogLevel.Error, "Balancing failed and is tried again: {Error}.",
         EventName = "BalancingFailed")]
     public static partial void BalancingFailed(ILogger logger, string error);
 

@@ -5,6 +5,7 @@ using MegaPipe.Kestrel.Internal.Balancing;
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Kestrel.Internal.Steering;
 using MegaPipe.Native;
 using Microsoft.Extensions.Logging;
 
@@ -13,9 +14,6 @@ namespace MegaPipe.Kestrel.Internal.Listening;
 /// <summary>An endpoint with a partition on each channel. Called by one thread at a time.</summary>
 internal interface IBalancedListener
 {
-    /// <summary>Has the kernel give new connections to the owners of their flow groups, if it can.</summary>
-    void Apply(ReadOnlySpan<ushort> owners);
-
     /// <summary>Connections that wait to be accepted on a channel.</summary>
     int QueueDepth(int channel);
 
@@ -51,6 +49,7 @@ internal sealed class Balancer : IBalancer
     private readonly ILogger _logger;
     private readonly BalancingSettings _settings;
     private readonly BalancingPolicy _policy;
+    private readonly IFlowSteering _steering;
     private readonly Place[] _places;
     private readonly ChannelLook[] _looks;
     private readonly long[] _given; // by victim and taker
@@ -60,15 +59,18 @@ internal sealed class Balancer : IBalancer
     private int _looked;
     private int _quiet;
 
-    public Balancer(IReadOnlyList<TransportChannel> channels, MegaPipeTransportOptions options, ILogger logger)
+    public Balancer(
+        IReadOnlyList<TransportChannel> channels, IFlowSteering steering, int groups,
+        MegaPipeTransportOptions options, ILogger logger)
     {
+        _steering = steering;
         _logger = logger;
         _settings = BalancingSettings.Default with
         {
             LocalPerStolen = options.LocalPerStolen,
             Migrates = options.MigrateFlowGroups,
         };
-        _policy = new BalancingPolicy(channels.Count, _settings);
+        _policy = new BalancingPolicy(channels.Count, groups, _settings);
         _places = [.. channels.Select(channel => new Place(channel))];
         _looks = new ChannelLook[channels.Count];
         _given = new long[channels.Count * channels.Count];
@@ -81,7 +83,6 @@ internal sealed class Balancer : IBalancer
         lock (_sync)
         {
             _listeners = [.. _listeners, listener];
-            listener.Apply(_policy.Owners);
         }
     }
 
@@ -171,10 +172,7 @@ internal sealed class Balancer : IBalancer
         if (changed)
         {
             Publish();
-            foreach (IBalancedListener listener in _listeners)
-            {
-                listener.Apply(_policy.Owners);
-            }
+            _steering.Apply(_policy.Owners);
         }
 
         for (int i = 0; i < _places.Length; i++)

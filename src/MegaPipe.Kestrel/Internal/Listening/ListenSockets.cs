@@ -7,13 +7,24 @@ using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
+/// <summary>Whose a listening socket is. All but the first may be used before, beside and after this transport.</summary>
+internal enum SocketOwner
+{
+    /// <summary>Made here: its options may be set, and other partitions may join it.</summary>
+    Transport,
+
+    /// <summary>From CreateBoundListenSocket: closed here, and no option of it is touched.</summary>
+    Application,
+
+    /// <summary>A handle: stays open, and so does its queue.</summary>
+    Inherited,
+}
+
 /// <summary>An endpoint's first socket, bound and listening.</summary>
-/// <param name="Socket">The socket.</param>
-/// <param name="IsOurs">
-/// Made here, so its options may be set and other partitions may join it. An inherited handle and what
-/// CreateBoundListenSocket returns belong to somebody who may use the socket before, beside and after this transport.
-/// </param>
-internal readonly record struct ListenSocket(Socket Socket, bool IsOurs);
+internal readonly record struct ListenSocket(Socket Socket, SocketOwner Owner)
+{
+    public bool IsOurs => Owner == SocketOwner.Transport;
+}
 
 internal static class ListenSockets
 {
@@ -43,8 +54,9 @@ internal static class ListenSockets
 
         try
         {
-            bool isOurs = options.CreateBoundListenSocket is null && endPoint is IPEndPoint;
-            if (isOurs)
+            SocketOwner owner = endPoint is FileHandleEndPoint ? SocketOwner.Inherited
+                : options.CreateBoundListenSocket is null ? SocketOwner.Transport : SocketOwner.Application;
+            if (owner == SocketOwner.Transport && endPoint is IPEndPoint)
             {
                 if (partitions > 1)
                 {
@@ -56,7 +68,7 @@ internal static class ListenSockets
             }
 
             socket.Listen(options.Backlog);
-            return new ListenSocket(socket, isOurs);
+            return new ListenSocket(socket, owner);
         }
         catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
         {

@@ -37,6 +37,10 @@ internal sealed class ListenerPartition(
         endpoint.EndPoint is UnixDomainSocketEndPoint ? SocketAddressCodec.UnnamedUnix : null;
 
     private bool _stopped;
+    private volatile bool _shut;
+    private volatile bool _drained;
+    private volatile bool _drainsByError;
+    private bool _ownQueue;
 
     // Looks at the listening socket, which somebody else owns; where channels are balanced, by a descriptor of its own,
     // because other threads look at it then and others' rings accept from it.
@@ -49,7 +53,19 @@ internal sealed class ListenerPartition(
     public long Handle { get; private set; }
 
     /// <summary>Whether the kernel has connections for this partition that nobody has accepted. Any thread.</summary>
-    public bool HasQueued => _queue is not null && !_retired.Task.IsCompleted && ListenSockets.HasQueued(_queue);
+    public bool HasQueued => _queue is not null && !_retired.Task.IsCompleted &&
+        !_drained && (_drainsByError || ListenSockets.HasQueued(_queue));
+
+    /// <summary>
+    /// From now on nobody begins to connect here. Any thread, before <see cref="Stop"/>. The endpoint's first socket is
+    /// the listener's to shut.
+    /// </summary>
+    public bool TryShut(EndPoint endPoint, bool shared)
+    {
+        _shut = true;
+        _drainsByError = endPoint is UnixDomainSocketEndPoint;
+        return !_ownQueue || _queue is null || NewcomerRefusal.TryShut(_queue, endPoint, shared);
+    }
 
     public Task Retired => _retired.Task;
 
@@ -74,6 +90,7 @@ internal sealed class ListenerPartition(
         }
 
         Handle = handle;
+        _ownQueue = ownQueue;
         channel.Add(this);
         _queue = Open(channel.Native.PeekFd(handle));
         return channel.Native.Accept(handle, Outstanding, Flags);
@@ -128,6 +145,13 @@ internal sealed class ListenerPartition(
 
         if (channelEvent.HasMore || _stopped)
         {
+            return;
+        }
+
+        if (_shut && channelEvent.Result == ChannelError.InvalidArgument)
+        {
+            // A Unix listener that was shut has connections as long as it does not say this.
+            _drained = true;
             return;
         }
 

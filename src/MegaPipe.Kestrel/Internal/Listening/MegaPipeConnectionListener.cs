@@ -4,18 +4,16 @@ using System.Net.Sockets;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Kestrel.Internal.Steering;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
 internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalancedListener
 {
-    /// <summary>
-    /// Unbinding lets the channels take what the kernel has queued, for at most so many milliseconds.
-    /// </summary>
-    private const int DrainRounds = 100;
-
+    private readonly ListenSocket _first;
     private readonly Socket _socket;
     private readonly MegaPipeTransportOptions _options;
     private readonly EndpointContext _endpoint;
@@ -35,6 +33,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         Balancer? balancer, Action onDisposed)
     {
         _balancer = socket.IsOurs ? balancer : null;
+        _first = socket;
         _socket = socket.Socket;
         _options = options;
         _endpoint = endpoint;
@@ -61,7 +60,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, balancer, onDisposed);
         try
         {
-            await listener.StartAsync(socket.IsOurs).ConfigureAwait(false);
+            await listener.StartAsync(socket.IsOurs && endpoint.EndPoint is IPEndPoint).ConfigureAwait(false);
             return listener;
         }
         catch
@@ -75,8 +74,8 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         await _accepted.TakeAsync(cancellationToken).ConfigureAwait(false);
 
     /// <summary>
-    /// Stops accepting. Takes milliseconds and is not cancelled: Kestrel asks with a cancelled token when a start
-    /// fails.
+    /// Stops accepting. Takes milliseconds, unless somebody is connecting or has just connected and not asked yet: two
+    /// seconds at most. Not cancelled: Kestrel asks with a cancelled token when a start fails.
     /// </summary>
     public async ValueTask UnbindAsync(CancellationToken cancellationToken = default)
     {
@@ -127,10 +126,6 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
     /// <summary>Carriers: so many more accepted connections are on their way from one channel to another.</summary>
     internal void OnJourney(int count) => Interlocked.Add(ref _onJourney, count);
 
-    public void Apply(ReadOnlySpan<ushort> owners)
-    {
-    }
-
     public int QueueDepth(int channel) => _partitions[channel].QueueDepth;
 
     public void Drain(int hung, int helper)
@@ -175,51 +170,77 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
             errors = await StartPartitionsAsync(ownQueues: false).ConfigureAwait(false);
         }
 
-        if (_balancer is not null && partitioned)
-        {
-            _balancer.Add(this);
-        }
-
         if (Array.Find(errors, error => error < 0) is not 0 and int error)
         {
             throw ChannelError.ToException(error, $"Opening a listener partition for {EndPoint}");
         }
+
+        if (EndPoint is IPEndPoint)
+        {
+            Steer(partitioned);
+        }
+
+        if (partitioned)
+        {
+            _balancer?.Add(this);
+        }
+    }
+
+    private void Steer(bool partitioned)
+    {
+        bool cpuSet = _options.CpuSet is not null;
+        SteeringChoice choice = SteeringChoice.Of(
+            _options.Steering, _partitions.Length, partitioned, _options.ShareAddress, cpuSet);
+        if (choice.Mode is MegaPipeSteering.Balanced or MegaPipeSteering.Cpu && !_options.ShareAddress &&
+            _channels.Flows.Join(_socket, choice.Mode == MegaPipeSteering.Cpu) is < 0 and int error)
+        {
+            choice = choice.Refused(ChannelError.Text(error), cpuSet);
+        }
+
+        TransportLog.Steered(_endpoint.Logger, choice.Weaker ? LogLevel.Information : LogLevel.Debug, EndPoint,
+            choice.Mode, choice.Reason);
     }
 
     /// <summary>
     /// Has the channels that do not accept yet start, from the endpoint's socket or from queues of their own. An error
-    /// or 0 for each.
+    /// or 0 for each. One after the other: the order in which sockets listen is their order in the group.
     /// </summary>
-    private Task<int[]> StartPartitionsAsync(bool ownQueues)
+    private async Task<int[]> StartPartitionsAsync(bool ownQueues)
     {
         int fd = (int)_socket.SafeHandle.DangerousGetHandle();
-        return Task.WhenAll(_partitions.Select((partition, index) =>
+        int[] errors = new int[_partitions.Length];
+        for (int i = 0; i < errors.Length; i++)
         {
+            ListenerPartition partition = _partitions[i];
+            bool ownQueue = ownQueues && i > 0;
             TaskCompletionSource<int> started = new(TaskCreationOptions.RunContinuationsAsynchronously);
-            _channels.Channels[index].Post(_ =>
+            _channels.Channels[i].Post(_ =>
             {
                 try
                 {
-                    started.SetResult(
-                        partition.Handle != 0 ? 0 : partition.Start(fd, ownQueues && index > 0, _options.Backlog));
+                    started.SetResult(partition.Handle != 0 ? 0 : partition.Start(fd, ownQueue, _options.Backlog));
                 }
                 catch (Exception error)
                 {
                     started.SetException(error);
                 }
             });
-            return started.Task;
-        }));
+            errors[i] = await started.Task.ConfigureAwait(false);
+        }
+
+        return errors;
     }
 
     private async Task UnbindCoreAsync()
     {
-        // Closing a listener resets what it has queued: the stock transport loses those clients, this one serves them.
-        for (int round = 0; round < DrainRounds && Array.Exists(_partitions, partition => partition.HasQueued); round++)
+        ListenerEnd end = new(_first, _endpoint, _partitions, _channels.Channels);
+        if (_first.Owner != SocketOwner.Inherited)
         {
-            await Task.Delay(1).ConfigureAwait(false);
+            await end.AcceptTheLastAsync(_options.ShareAddress).ConfigureAwait(false);
         }
 
+        _balancer?.Remove(this);
+        _channels.Flows.Leave(_socket);
         for (int i = 0; i < _partitions.Length; i++)
         {
             ListenerPartition partition = _partitions[i];
@@ -229,6 +250,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
         await LeaveBalancerAsync().ConfigureAwait(false);
         _socket.Dispose();
+        await end.UntilTheLastHaveAskedAsync().ConfigureAwait(false);
         _accepted.End();
     }
 

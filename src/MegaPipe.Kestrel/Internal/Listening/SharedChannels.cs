@@ -2,6 +2,7 @@
 using System.Buffers;
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Pipes;
 using Microsoft.AspNetCore.Connections;
@@ -11,8 +12,11 @@ namespace MegaPipe.Kestrel.Internal.Listening;
 
 internal sealed class SharedChannels
 {
-    private SharedChannels(ChannelSet set, MemoryPool<byte> pool, Balancer? balancer)
+    private readonly ILogger _logger;
+
+    private SharedChannels(ChannelSet set, MemoryPool<byte> pool, Balancer? balancer, ILogger logger)
     {
+        _logger = logger;
         Set = set;
         Pool = pool;
         Balancer = balancer;
@@ -29,14 +33,34 @@ internal sealed class SharedChannels
 
     public MemoryPool<byte> Pool { get; }
 
+    /// <summary>Binds a channel's carriers to other CPUs; null: to all of the process.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">There is no such channel.</exception>
+    /// <exception cref="ArgumentException">No CPU list, or one with a CPU that the process may not use.</exception>
+    public void Move(int channel, string? cpus)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(channel);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(channel, Set.Channels.Count);
+        int[]? parsed = [];
+        CpusAttribute limits = new();
+        if (cpus is not null && (!CpuList.TryParse(cpus, out parsed) || !limits.Allows(cpus)))
+        {
+            throw new ArgumentException($"{cpus} is not {limits.Allowed}.", nameof(cpus));
+        }
+
+        Set.Move(channel, parsed);
+        TransportLog.ChannelMoved(_logger, channel, cpus is null ? "all" : CpuList.Format(parsed));
+    }
+
     /// <exception cref="PlatformNotSupportedException">io_uring cannot be used.</exception>
     /// <exception cref="System.Net.Sockets.SocketException">A channel of this size cannot be had.</exception>
     public static SharedChannels Start(
         MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools)
     {
         ChannelSet set = ChannelSet.Start(options, logger);
-        Balancer? balancer = set.Channels[0].Scheduling.Balanced && set.Channels.Count > 1 ? new Balancer(set.Channels, options, logger) : null;
-        SharedChannels channels = new(set, new TransportMemoryPools(pools).Create(), balancer);
+        Balancer? balancer = set.Channels[0].Scheduling.Balanced
+            ? new Balancer(set.Channels, set.Flows, set.Flows.ChannelOfGroup.Length, options, logger)
+            : null;
+        SharedChannels channels = new(set, new TransportMemoryPools(pools).Create(), balancer, logger);
         if (balancer is not null)
         {
             CarrierWatcher.Instance.Add(balancer);

@@ -37,6 +37,8 @@ internal sealed class LeasePipeReader : PipeReader
     private bool _completed;     // by the application
     private bool _ended;         // no more data will come
     private bool _fresh;         // data that no result has brought yet
+    private bool _received;      // anything
+    private bool _taken;         // the application has gone on from a result with data
     private bool _onChannel;     // a read of this connection has completed on its channel
     private ExceptionDispatchInfo? _error;
     private int _minimumBytes;   // of the pending ReadAtLeastAsync
@@ -71,6 +73,12 @@ internal sealed class LeasePipeReader : PipeReader
             }
         }
     }
+
+    /// <summary>Something has arrived in this connection's life. For the carrier.</summary>
+    public bool HasReceived => _received;
+
+    /// <summary>The application has seen data, and advanced. Never changes back, so any thread may look.</summary>
+    public bool HasTaken => Volatile.Read(ref _taken);
 
     /// <summary>Something has arrived that the application has not been given.</summary>
     public bool HasFresh
@@ -179,6 +187,7 @@ internal sealed class LeasePipeReader : PipeReader
                 throw new InvalidOperationException("No reading operation to complete.");
             }
 
+            _taken |= !_data.IsEmpty;
             returned = _data.Advance(consumed, examined, out returnedEnd);
             _state = ReadState.None;
             resume = _connection.ShouldResumeReading(_data.Unexamined);
@@ -265,6 +274,7 @@ internal sealed class LeasePipeReader : PipeReader
                 }
 
                 _fresh = true;
+                _received = true;
                 release = HasResult && _pending.TryRelease();
 
                 // Pausing while the application waits for a minimum would let both wait for ever.
