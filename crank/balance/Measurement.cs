@@ -10,7 +10,7 @@ internal static class Measurement
     private const int EqualConnections = 2_000;
     private const int SkewedClients = 64;
     private const int EqualUs = 20;
-    private const int SkewedUs = 50;
+    private const int SkewedUs = 200;
     private const int HangMs = 10_000;
 
     /// <summary>A new connection every so many milliseconds while a channel is stuck.</summary>

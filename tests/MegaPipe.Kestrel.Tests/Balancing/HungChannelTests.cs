@@ -40,4 +40,18 @@ public sealed class HungChannelTests
         release.Set();
         await blocked.InTime();
     }
+
+    /// <summary>
+    /// Handlers block until a channel has no carrier left. Where the kernel takes no program, clients still come to its
+    /// queue, and another channel accepts them.
+    /// </summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Inline_NoCarrierIsLeft_OthersServeItsClientsUntilItIsBack(bool steeringRefused)
+    {
+        await using ChildProcess server = await ChildProcess.StartAsync(HungServer.Command, $"{steeringRefused}");
+        Assert.Equal(
+            "2 hand-overs, then hung without groups; clients served; back with all groups", server.Answer);
+    }
 }
