@@ -29,6 +29,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
     private readonly Lock _sync = new();
     private IConnectionListenerFactory? _fallback;
     private SharedChannels? _channels;
+    private Takeover? _takeover;
     private int _listeners;
     private bool _announced;
 
@@ -109,7 +110,10 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         EndpointContext context;
         try
         {
-            socket = ListenSockets.Listen(endpoint, _options, channels.Set.Channels.Count);
+            int partitions = channels.Set.Channels.Count;
+            socket = _takeover?.Take(endpoint) is { } taken
+                ? ListenSockets.Adopt(taken, _options, partitions)
+                : ListenSockets.Listen(endpoint, _options, partitions);
             context = new EndpointContext(socket.Socket.LocalEndPoint ?? endpoint, _options, _logger, channels.Pool);
         }
         catch
@@ -119,8 +123,10 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         }
 
         // From here on the listener owns the socket, and says so itself when it is disposed.
-        return await MegaPipeConnectionListener.BindAsync(
+        MegaPipeConnectionListener listener = await MegaPipeConnectionListener.BindAsync(
             socket, context, _options, channels.Set, OnListenerDisposed, channels.Balancer).ConfigureAwait(false);
+        _takeover?.Add(listener);
+        return listener;
     }
 
     /// <summary>Starts the channels, or decides for the stock transport.</summary>
@@ -153,6 +159,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         }
 
         _announced = false;
+        _takeover = Takeover.Begin(_options, _services, _logger);
         _status.Transport = "megapipe";
         _status.SetChannels(_channels!.Report, _channels.Move);
     }
@@ -192,6 +199,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
     private void OnListenerDisposed()
     {
         SharedChannels? last;
+        Takeover? takeover;
         lock (_sync)
         {
             if (--_listeners > 0)
@@ -201,8 +209,11 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
 
             last = _channels;
             _channels = null;
+            takeover = _takeover;
+            _takeover = null;
         }
 
+        takeover?.Dispose();
         last?.Stop();
     }
 }

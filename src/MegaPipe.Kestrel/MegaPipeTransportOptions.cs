@@ -203,6 +203,14 @@ public sealed class MegaPipeTransportOptions
     /// </summary>
     public bool ShareAddress { get; set; }
 
+    /// <summary>
+    /// Where processes meet of which one takes the other's listeners over: the path of a Unix socket, or a name in the
+    /// network namespace behind an @. A process that finds another one there gets its listening sockets, with what they
+    /// have queued, for the same endpoints; when it has started, the other one stops. Default null: none.
+    /// </summary>
+    [Place(Unset = "none")]
+    public string? Takeover { get; set; }
+
     /// <summary>Sends TCP keep-alive probes. Default false.</summary>
     public bool KeepAlive { get; set; }
 

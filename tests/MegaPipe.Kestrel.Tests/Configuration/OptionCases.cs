@@ -42,6 +42,7 @@ internal static class OptionCases
         (nameof(MegaPipeTransportOptions.Fallback), "Fail", MegaPipeFallback.Fail),
         (nameof(MegaPipeTransportOptions.FinOnError), "true", true),
         (nameof(MegaPipeTransportOptions.ShareAddress), "True", true),
+        (nameof(MegaPipeTransportOptions.Takeover), "@mp-option", "@mp-option"),
         (nameof(MegaPipeTransportOptions.KeepAlive), "true", true),
         (nameof(MegaPipeTransportOptions.KeepAliveTime), "00:01:00", TimeSpan.FromMinutes(1)),
         (nameof(MegaPipeTransportOptions.KeepAliveInterval), "00:00:05", TimeSpan.FromSeconds(5)),

@@ -78,6 +78,7 @@ public sealed class ValidationTests
     [InlineData("Scheduling", "7", "Adaptive, ThreadPool, Inline")]
     [InlineData("LightweightSockets", "3", "Auto, Always, Never")]
     [InlineData("Steering", "4", "Auto, Hash, Cpu, Balanced")]
+    [InlineData("Takeover", "@", "a path, or @ and a name")]
     [InlineData("Fallback", "-1", "Sockets, Fail")]
     public async Task Option_NotAllowed_StopsTheHostWithWhatIs(string key, string value, string allowed)
     {

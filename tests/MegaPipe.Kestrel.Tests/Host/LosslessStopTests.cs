@@ -1,9 +1,7 @@
 // A host that stops while clients open a connection for each request: who was connected gets an answer. The stock
 // transport resets some; tests/lossless/stop counts both.
 using System.Net;
-using System.Net.Security;
 using System.Net.Sockets;
-using System.Text;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -14,7 +12,6 @@ namespace MegaPipe.Kestrel.Tests.Host;
 public sealed class LosslessStopTests
 {
     private const int Clients = 6;
-    private const string Request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
     [Theory]
     [InlineData(TransportKind.MegaPipe, 2, false)]
@@ -57,65 +54,11 @@ public sealed class LosslessStopTests
         }
     }
 
-    /// <summary>Threads that block: how soon a client asks does not depend on the pool that serves it, too.</summary>
     private static async Task RunAsync(HostHarness host, EndPoint target, bool tls)
     {
-        using CountdownEvent warm = new(Clients);
-        Task<string?>[] clients =
-        [
-            .. Enumerable.Range(0, Clients).Select(_ => Task.Factory.StartNew(
-                () => AskUntilRefused(target, tls, warm), CancellationToken.None, TaskCreationOptions.LongRunning,
-                TaskScheduler.Default)),
-        ];
-        await Task.Run(() => Assert.True(warm.Wait(InTimeExtensions.Limit)));
+        Crowd crowd = Crowd.Start(target, Clients, tls);
+        await crowd.WarmAsync();
         await host.StopAsync();
-        Assert.All(await Task.WhenAll(clients).InTime(), Assert.Null);
-    }
-
-    /// <summary>null, or how it was lost.</summary>
-    private static string? AskUntilRefused(EndPoint target, bool tls, CountdownEvent warm)
-    {
-        for (int answered = 0; ; answered++)
-        {
-            using Socket socket = Client.Create(target);
-            try
-            {
-                socket.Connect(target);
-            }
-            catch (SocketException refused) when (
-                refused.SocketErrorCode is SocketError.ConnectionRefused or SocketError.AddressNotAvailable)
-            {
-                return null;
-            }
-
-            try
-            {
-                string answer = Ask(socket, tls);
-                if (!answer.StartsWith("HTTP/1.1 200", StringComparison.Ordinal))
-                {
-                    return $"After {answered} answers: “{answer}”";
-                }
-            }
-            catch (IOException error)
-            {
-                return $"After {answered} answers: {error.Message}";
-            }
-
-            if (answered == 2)
-            {
-                warm.Signal();
-            }
-        }
-    }
-
-    private static string Ask(Socket socket, bool tls)
-    {
-        using NetworkStream plain = new(socket);
-        using SslStream? secure = tls ? new SslStream(plain, false, (_, _, _, _) => true) : null;
-        secure?.AuthenticateAsClient("localhost");
-        Stream stream = secure ?? (Stream)plain;
-        stream.Write(Encoding.ASCII.GetBytes(Request));
-        using StreamReader reader = new(stream, Encoding.ASCII);
-        return reader.ReadToEnd();
+        await crowd.AssertAllRefusedAsync();
     }
 }

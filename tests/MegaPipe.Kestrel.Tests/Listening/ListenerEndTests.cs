@@ -21,7 +21,7 @@ public sealed class ListenerEndTests
     private const int ProtocolTcp = 6;
     private const int DeferAccept = 9;
 
-    /// <summary>With TCP_DEFER_ACCEPT a handshake ends when the client's data comes: it can be held where it is.</summary>
+    /// <summary>With TCP_DEFER_ACCEPT a handshake ends with the client's data: it can be held where it is.</summary>
     [Theory]
     [InlineData(false, false)]
     [InlineData(true, false)]

@@ -51,6 +51,12 @@ internal static class BpfInterpreter
                 case FlowProgram.Multiply:
                     a *= value;
                     break;
+                case FlowProgram.Add:
+                    a += value;
+                    break;
+                case FlowProgram.Modulo:
+                    a %= value;
+                    break;
                 case FlowProgram.And:
                     a &= value;
                     break;

@@ -141,6 +141,24 @@ public sealed class FlowProgramTests
         }
     }
 
+    /// <summary>The last member takes the place of one that leaves.</summary>
+    [Fact]
+    public async Task Kernel_AroundMembersThatLeave_NobodyComesToThem()
+    {
+        const int Clients = 12;
+        Socket[] members = Listen(5, ipv6: false);
+        Assert.Equal(0, Steer(members[0], FlowProgram.Around(1, 2, 3)));
+        Assert.DoesNotContain(await ConnectAsync(members, Clients), member => member is 1 or 2);
+        Assert.Equal(0, Steer(members[0], FlowProgram.Around(1, 2, 2)));
+        Assert.All(await ConnectAsync(members, Clients), member => Assert.True(member is 0 or 3));
+        members[2].Dispose();
+        members = [members[0], members[1], members[4], members[3]];
+        Assert.All(await ConnectAsync(members, Clients), member => Assert.True(member is 0 or 3));
+        Assert.Equal(0, Steer(members[0], FlowProgram.Around(1, 1, 3)));
+        Assert.DoesNotContain(1, await ConnectAsync(members, Clients));
+        Array.ForEach(members, member => member.Dispose());
+    }
+
     [Fact]
     public void Kernel_LargestProgram_IsTaken()
     {

@@ -91,7 +91,8 @@ public sealed class SteeringTests
         await rig.ConnectAsync(Clients);
         LogEntry entry = Assert.Single(logs.Entries, entry => entry.Id.Id == Steered);
         Assert.Equal(LogLevel.Information, entry.Level);
-        Assert.Contains("steered by Hash, because the kernel takes no program", entry.Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "steered by Hash, because the kernel takes no program", entry.Message, StringComparison.Ordinal);
     }
 
     /// <summary>On loopback the CPU that receives is the one that sends.</summary>

@@ -41,7 +41,8 @@ public sealed class PartitionTests
         EndpointContext endpoint = new(socket.LocalEndPoint!, options, logger, channels.Pool);
         bool ended = false;
         MegaPipeConnectionListener listener = await MegaPipeConnectionListener.BindAsync(
-            new ListenSocket(socket, SocketOwner.Transport), endpoint, options, channels.Set, () => ended = true).InTime();
+            new ListenSocket(socket, SocketOwner.Transport), endpoint, options, channels.Set,
+            () => ended = true).InTime();
         Assert.Equal(listeners, SocketOptions.CountListeners((IPEndPoint)listener.EndPoint));
         Assert.Equal(listeners == 1 ? 1 : 0, logs.Count(OneQueue));
         for (int i = 0; i < 2 * Channels; i++)

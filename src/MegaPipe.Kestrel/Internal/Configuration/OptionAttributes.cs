@@ -1,5 +1,6 @@
 // What an option may be, said at its property. Checks, messages, the report and the tests of documents read it there.
 using System.Globalization;
+using System.Text;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Configuration;
@@ -39,6 +40,17 @@ internal sealed class TimeAttribute(string least, string most) : OptionAttribute
     public override string Allowed => Range(_least, _most);
 
     public override bool Allows(object value) => value is TimeSpan time && time >= _least && time <= _most;
+}
+
+/// <summary>The address of a Unix socket; the kernel has room for so many bytes.</summary>
+internal sealed class PlaceAttribute : OptionAttribute
+{
+    private const int MostBytes = 107;
+
+    public override string Allowed => "a path, or @ and a name";
+
+    public override bool Allows(object value) =>
+        value is string { Length: > 0 } place && place != "@" && Encoding.UTF8.GetByteCount(place) <= MostBytes;
 }
 
 /// <summary>A channel on a CPU that its carrier may not use would be one more on the others.</summary>

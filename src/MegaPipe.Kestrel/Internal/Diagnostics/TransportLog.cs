@@ -86,14 +86,27 @@ internal static partial class TransportLog
         EventName = "NotPartitioned")]
     public static partial void NotPartitioned(ILogger logger, EndPoint endPoint);
 
-    [LoggerMessage(EventId = 107, Message = "New connections on {EndPoint} are steered by {Steering}, because {Reason}.",
-        EventName = "Steered")]
+    [LoggerMessage(EventId = 107, EventName = "Steered",
+        Message = "New connections on {EndPoint} are steered by {Steering}, because {Reason}.")]
     public static partial void Steered(
         ILogger logger, LogLevel level, EndPoint endPoint, MegaPipeSteering steering, string reason);
 
     [LoggerMessage(108, LogLevel.Information, "Channel {Channel} is bound to these CPUs now: {Cpus}.",
         EventName = "ChannelMoved")]
     public static partial void ChannelMoved(ILogger logger, int channel, string cpus);
+
+    [LoggerMessage(109, LogLevel.Information,
+        "A successor has taken over, as {Takeover} allows: {EndPoints}. This process ends when its connections have.",
+        EventName = "TakenOver")]
+    public static partial void TakenOver(ILogger logger, string takeover, string endPoints);
+
+    [LoggerMessage(110, LogLevel.Warning, "No process can take this one over, {Takeover} cannot be had: {Error}",
+        EventName = "NoTakeover")]
+    public static partial void NoTakeover(ILogger logger, string takeover, string error);
+
+    [LoggerMessage(111, LogLevel.Information, "Took over from the process that listens at {Takeover}.",
+        EventName = "TookOver")]
+    public static partial void TookOver(ILogger logger, string takeover);
 
     [LoggerMessage(102, LogLevel.Warning,
         "MegaPipe cannot be used here, the Sockets transport serves instead: {Reason}", EventName = "Fallback")]

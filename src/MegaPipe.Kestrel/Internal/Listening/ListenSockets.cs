@@ -7,7 +7,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
-/// <summary>Whose a listening socket is. All but the first may be used before, beside and after this transport.</summary>
+/// <summary>Whose a listening socket is. All but ours may be used before, beside and after this transport.</summary>
 internal enum SocketOwner
 {
     /// <summary>Made here: its options may be set, and other partitions may join it.</summary>
@@ -24,6 +24,15 @@ internal enum SocketOwner
 internal readonly record struct ListenSocket(Socket Socket, SocketOwner Owner)
 {
     public bool IsOurs => Owner == SocketOwner.Transport;
+
+    /// <summary>Others of its group, from a predecessor, in their order.</summary>
+    public Socket[] More { get; init; } = [];
+
+    /// <summary>Who else listens on the address; null: nobody may.</summary>
+    public SharedAddress? Shared { get; init; }
+
+    /// <summary>Whether another process has made it.</summary>
+    public bool IsTaken { get; init; }
 }
 
 internal static class ListenSockets
@@ -56,19 +65,12 @@ internal static class ListenSockets
         {
             SocketOwner owner = endPoint is FileHandleEndPoint ? SocketOwner.Inherited
                 : options.CreateBoundListenSocket is null ? SocketOwner.Transport : SocketOwner.Application;
-            if (owner == SocketOwner.Transport && endPoint is IPEndPoint)
+            ListenSocket listener = new(socket, owner)
             {
-                if (partitions > 1)
-                {
-                    SetReusePort(socket);
-                }
-
-                socket.NoDelay = options.NoDelay;
-                SetKeepAlive(socket, options);
-            }
-
-            socket.Listen(options.Backlog);
-            return new ListenSocket(socket, owner);
+                Shared = owner == SocketOwner.Transport ? SharedAddress.Look(endPoint, options) : null,
+            };
+            Prepare(listener, socket, options, partitions);
+            return listener;
         }
         catch (SocketException error) when (error.SocketErrorCode == SocketError.AddressAlreadyInUse)
         {
@@ -80,6 +82,35 @@ internal static class ListenSockets
             socket.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Sockets of a predecessor, as if they had been made here. They listen already.</summary>
+    public static ListenSocket Adopt(ListenSocket listener, MegaPipeTransportOptions options, int partitions)
+    {
+        Prepare(listener, listener.Socket, options, partitions);
+        foreach (Socket socket in listener.More)
+        {
+            Prepare(listener, socket, options, partitions);
+        }
+
+        return listener;
+    }
+
+    private static void Prepare(
+        ListenSocket listener, Socket socket, MegaPipeTransportOptions options, int partitions)
+    {
+        if (listener.IsOurs && socket.AddressFamily != AddressFamily.Unix)
+        {
+            if (partitions > 1)
+            {
+                SetReusePort(socket);
+            }
+
+            socket.NoDelay = options.NoDelay;
+            SetKeepAlive(socket, options);
+        }
+
+        socket.Listen(options.Backlog);
     }
 
     /// <summary>

@@ -23,21 +23,75 @@ internal sealed class ListenerEnd(
     /// <summary>A listener that cannot be shut: what it has queued is taken, for no longer than this.</summary>
     private static readonly TimeSpan s_queueOfOpenListener = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>Between two looks, at least: a client is counted neither as a handshake nor as queued for an instant.
+    /// <summary>
+    /// Between two looks, at least: for an instant a client is counted neither as a handshake nor as queued.
     /// </summary>
     private static readonly TimeSpan s_firstLook = TimeSpan.FromMilliseconds(1);
 
     private static readonly TimeSpan s_lastLook = TimeSpan.FromMilliseconds(20);
 
+    // Other processes listen here, too, and get the new connections.
+    private bool _steered;
+
     /// <summary>
     /// Shuts the listener and has the channels accept who was there already. With a listener that is somebody else's
     /// this is not called: its queue stays for who comes next.
     /// </summary>
-    public async Task AcceptTheLastAsync(bool shared)
+    public async Task AcceptTheLastAsync()
     {
-        bool shut = first.IsOurs && TryShut(shared);
-        bool handshakes = shut && endpoint.EndPoint is IPEndPoint;
-        TimeSpan limit = shut ? s_handshakesWithin : s_queueOfOpenListener;
+        if (!first.IsOurs)
+        {
+            await UntilNobodyWaitsAsync(handshakes: false, s_queueOfOpenListener).ConfigureAwait(false);
+            return;
+        }
+
+        bool tcp = endpoint.EndPoint is IPEndPoint;
+        bool others = first.Shared is { } shared && shared.HasOthers(
+            (IPEndPoint)endpoint.EndPoint, first.Socket, 1 + partitions.Count(partition => partition.HasOwnQueue));
+        _steered = others && first.Shared!.TrySteerAway(exceptTheLast: false);
+        if (_steered)
+        {
+            // The handshakes of the others count, too, so there may always be some.
+            await UntilNobodyWaitsAsync(handshakes: true, s_handshakesWithin).ConfigureAwait(false);
+        }
+
+        bool shut = TryShut(others);
+        await UntilNobodyWaitsAsync(
+            shut && tcp && !_steered, shut && !others ? s_handshakesWithin : s_queueOfOpenListener)
+            .ConfigureAwait(false);
+    }
+
+    /// <summary>Closes the partitions, the first of which shares the first socket, which stays open.</summary>
+    public async Task StopPartitionsAsync()
+    {
+        if (!_steered)
+        {
+            Array.ForEach(partitions, Stop);
+            await Task.WhenAll(partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
+            return;
+        }
+
+        // The last member of the group takes the place of one that leaves. So the last of ours leaves first, and nobody
+        // is sent to a place that changes.
+        SharedAddress group = first.Shared!;
+        foreach (ListenerPartition partition in partitions.Reverse())
+        {
+            group.TrySteerAway(exceptTheLast: true);
+            Stop(partition);
+            await partition.Retired.ConfigureAwait(false);
+            if (partition.HasOwnQueue)
+            {
+                group.OnLeft();
+            }
+        }
+
+        group.Release();
+    }
+
+    private static void Stop(ListenerPartition partition) => partition.Channel.Post(_ => partition.Stop());
+
+    private async Task UntilNobodyWaitsAsync(bool handshakes, TimeSpan limit)
+    {
         Looks looks = new();
         bool clear = false;
         while (looks.Elapsed < limit)
@@ -45,7 +99,7 @@ internal sealed class ListenerEnd(
             bool wasClear = clear;
             clear = !(handshakes && HasHandshakes(looks.Elapsed)) &&
                 !Array.Exists(partitions, partition => partition.HasQueued);
-            if (clear && (wasClear || !handshakes))
+            if (clear && (wasClear || endpoint.EndPoint is not IPEndPoint))
             {
                 return;
             }
@@ -103,8 +157,11 @@ internal sealed class ListenerEnd(
         return counted.Task;
     }
 
-    private bool HasHandshakes(TimeSpan elapsed) => SocketDiagnostics.CountHandshakes((IPEndPoint)endpoint.EndPoint) is var count
-        && (count > 0 || (count < 0 && elapsed < s_handshakesUnseen));
+    private bool HasHandshakes(TimeSpan elapsed)
+    {
+        int count = SocketDiagnostics.CountHandshakes((IPEndPoint)endpoint.EndPoint);
+        return count > 0 || (count < 0 && elapsed < s_handshakesUnseen);
+    }
 
     /// <summary>Looks again after 1 ms, then ever more rarely.</summary>
     private sealed class Looks

@@ -50,7 +50,15 @@ internal sealed class ListenerPartition(
     private ulong _number;
     private bool _numbered;
 
+    public TransportChannel Channel => channel;
+
     public long Handle { get; private set; }
+
+    /// <summary>The listening socket's descriptor; -1 before the start. Valid until <see cref="Stop"/>.</summary>
+    public int Fd => _queue is null ? -1 : (int)_queue.SafeHandle.DangerousGetHandle();
+
+    /// <summary>It accepts from a socket of its own, not from the endpoint's first one.</summary>
+    public bool HasOwnQueue => _ownQueue;
 
     /// <summary>Whether the kernel has connections for this partition that nobody has accepted. Any thread.</summary>
     public bool HasQueued => _queue is not null && !_retired.Task.IsCompleted &&
@@ -72,10 +80,10 @@ internal sealed class ListenerPartition(
     public AcceptFlags Flags => AcceptFlags.Keep | (sockets.Lightweight ? AcceptFlags.LwSocket : AcceptFlags.None);
 
     /// <summary>
-    /// Starts accepting from <paramref name="fd"/>; with <paramref name="ownQueue"/> from a socket of its own on the
-    /// same address. 0 or a negative errno.
+    /// Starts accepting from <paramref name="fd"/>; with <paramref name="open"/> from a new socket on the same address.
+    /// 0 or a negative errno.
     /// </summary>
-    public int Start(int fd, bool ownQueue, int backlog)
+    public int Start(int fd, bool open, bool ownQueue, int backlog)
     {
         if (channel.HasEnded)
         {
@@ -83,7 +91,7 @@ internal sealed class ListenerPartition(
             return ChannelError.Canceled;
         }
 
-        long handle = channel.Native.Register(fd, 0, ownQueue ? ulong.MaxValue : 0, backlog);
+        long handle = channel.Native.Register(fd, 0, open ? ulong.MaxValue : 0, backlog);
         if (handle < 0)
         {
             return (int)handle; // may be tried in another way; Stop ends it
@@ -219,7 +227,7 @@ internal sealed class ListenerPartition(
     {
         if (balancer is not null)
         {
-            int copy = Channel.CopyFd(fd);
+            int copy = MegaPipe.Native.Channel.CopyFd(fd);
             if (copy >= 0)
             {
                 return new Socket(new SafeSocketHandle(copy, ownsHandle: true));

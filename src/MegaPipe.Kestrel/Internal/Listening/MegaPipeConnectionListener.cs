@@ -1,4 +1,5 @@
 // One endpoint: its partitions on the host's channels, and the queue that Kestrel's accept loop takes from.
+using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Net.Sockets;
 using MegaPipe.Kestrel.Internal.Channels;
@@ -26,6 +27,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
     private readonly List<QueueDrain> _drains = []; // the balancer's, until it is left
     private int _onJourney;
     private Task? _unbind;
+    private bool _left;
     private bool _disposed;
 
     private MegaPipeConnectionListener(
@@ -43,8 +45,11 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         AcceptedSockets accepted = Accepted(socket, endpoint.EndPoint, options);
         _partitions =
         [
-            .. channels.Channels.Select(channel => new ListenerPartition(
-                this, endpoint, channel, accepted, _balancer)),
+            // A predecessor may have had more channels: its queues are served all the same.
+            .. Enumerable.Range(0, Math.Max(channels.Channels.Count, 1 + socket.More.Length)).Select(index =>
+                new ListenerPartition(
+                    this, endpoint, channels.Channels[index % channels.Channels.Count], accepted,
+                    _balancer)),
         ];
     }
 
@@ -88,6 +93,42 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         await unbind.ConfigureAwait(false);
     }
 
+    /// <summary>
+    /// Copies of the listening sockets, for a successor, which are the caller's. null: they are about to be closed, or
+    /// have no address that it could ask for.
+    /// </summary>
+    public PassedListener? Pass()
+    {
+        lock (_sync)
+        {
+            // What has not begun to unbind has its sockets open.
+            if (_unbind is not null || TakeoverMessages.AddressOf(EndPoint) is not { } address)
+            {
+                return null;
+            }
+
+            int first = (int)_socket.SafeHandle.DangerousGetHandle();
+            int[] fds =
+            [
+                first, .. _partitions.Where(partition => partition.HasOwnQueue).Select(partition => partition.Fd),
+            ];
+            return new PassedListener(
+                address, _first.Owner, [.. fds.Select(DescriptorPassing.Duplicate).Where(copy => copy >= 0)]);
+        }
+    }
+
+    /// <summary>
+    /// A successor accepts from these sockets: this listener stops, and leaves it what is queued and the address.
+    /// </summary>
+    public void LeaveToSuccessor()
+    {
+        lock (_sync)
+        {
+            _left = _unbind is null;
+            _unbind ??= UnbindCoreAsync();
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         await UnbindAsync().ConfigureAwait(false);
@@ -126,20 +167,35 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
     /// <summary>Carriers: so many more accepted connections are on their way from one channel to another.</summary>
     internal void OnJourney(int count) => Interlocked.Add(ref _onJourney, count);
 
-    public int QueueDepth(int channel) => _partitions[channel].QueueDepth;
+    public int QueueDepth(int channel)
+    {
+        int depth = 0;
+        foreach (ListenerPartition partition in _partitions)
+        {
+            depth += partition.Channel.Index == channel ? partition.QueueDepth : 0;
+        }
+
+        return depth;
+    }
 
     public void Drain(int hung, int helper)
     {
-        QueueDrain drain = new(_partitions[hung], _partitions[helper], _channels.Channels[helper]);
-        _drains.Add(drain);
-        _channels.Channels[helper].Post(_ => drain.Start());
+        foreach (ListenerPartition partition in _partitions)
+        {
+            if (partition.Channel.Index == hung)
+            {
+                QueueDrain drain = new(partition, _partitions[helper], _channels.Channels[helper]);
+                _drains.Add(drain);
+                drain.Channel.Post(_ => drain.Start());
+            }
+        }
     }
 
     public void EndDrains(int back)
     {
         foreach (QueueDrain drain in _drains)
         {
-            if (drain.Hung == _partitions[back])
+            if (drain.Hung.Channel.Index == back)
             {
                 drain.Channel.Post(_ => drain.Stop());
             }
@@ -190,11 +246,16 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
     {
         bool cpuSet = _options.CpuSet is not null;
         SteeringChoice choice = SteeringChoice.Of(
-            _options.Steering, _partitions.Length, partitioned, _options.ShareAddress, cpuSet);
+            _options.Steering, _channels.Channels.Count, partitioned, _options.ShareAddress, cpuSet);
         if (choice.Mode is MegaPipeSteering.Balanced or MegaPipeSteering.Cpu && !_options.ShareAddress &&
             _channels.Flows.Join(_socket, choice.Mode == MegaPipeSteering.Cpu) is < 0 and int error)
         {
             choice = choice.Refused(ChannelError.Text(error), cpuSet);
+        }
+
+        if (choice.Mode == MegaPipeSteering.Hash && _first is { IsTaken: true, IsOurs: true })
+        {
+            _ = SocketProgram.ReleaseGroup((int)_socket.SafeHandle.DangerousGetHandle()); // the predecessor's program
         }
 
         TransportLog.Steered(_endpoint.Logger, choice.Weaker ? LogLevel.Information : LogLevel.Debug, EndPoint,
@@ -212,13 +273,16 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         for (int i = 0; i < errors.Length; i++)
         {
             ListenerPartition partition = _partitions[i];
-            bool ownQueue = ownQueues && i > 0;
+            bool open = ownQueues && i > _first.More.Length;
+            bool ownQueue = open || (i > 0 && i <= _first.More.Length);
+            int from = ownQueue && !open ? (int)_first.More[i - 1].SafeHandle.DangerousGetHandle() : fd;
             TaskCompletionSource<int> started = new(TaskCreationOptions.RunContinuationsAsynchronously);
-            _channels.Channels[i].Post(_ =>
+            partition.Channel.Post(_ =>
             {
                 try
                 {
-                    started.SetResult(partition.Handle != 0 ? 0 : partition.Start(fd, ownQueue, _options.Backlog));
+                    started.SetResult(
+                        partition.Handle != 0 ? 0 : partition.Start(from, open, ownQueue, _options.Backlog));
                 }
                 catch (Exception error)
                 {
@@ -234,22 +298,16 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
     private async Task UnbindCoreAsync()
     {
         ListenerEnd end = new(_first, _endpoint, _partitions, _channels.Channels);
-        if (_first.Owner != SocketOwner.Inherited)
+        if (_first.Owner != SocketOwner.Inherited && !_left)
         {
-            await end.AcceptTheLastAsync(_options.ShareAddress).ConfigureAwait(false);
+            await end.AcceptTheLastAsync().ConfigureAwait(false);
         }
 
         _balancer?.Remove(this);
         _channels.Flows.Leave(_socket);
-        for (int i = 0; i < _partitions.Length; i++)
-        {
-            ListenerPartition partition = _partitions[i];
-            _channels.Channels[i].Post(_ => partition.Stop());
-        }
-
-        await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
+        await end.StopPartitionsAsync().ConfigureAwait(false);
         await LeaveBalancerAsync().ConfigureAwait(false);
-        _socket.Dispose();
+        CloseSockets();
         await end.UntilTheLastHaveAskedAsync().ConfigureAwait(false);
         _accepted.End();
     }
@@ -266,6 +324,26 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         while (Volatile.Read(ref _onJourney) != 0)
         {
             await Task.Delay(1).ConfigureAwait(false); // ends: the kernel brings each, or says that it could not
+        }
+    }
+
+    [SuppressMessage("Usage", "CA1816", Justification = "Socket has no other way to close without deleting the file.")]
+    private void CloseSockets()
+    {
+        Array.ForEach(_first.More, socket => socket.Dispose());
+        if (_left && EndPoint is UnixDomainSocketEndPoint)
+        {
+            // A Socket that has bound a path removes it when it is disposed: here it is the successor's.
+            _socket.SafeHandle.Dispose();
+            GC.SuppressFinalize(_socket);
+            return;
+        }
+
+        _socket.Dispose();
+        if (_first is { IsTaken: true, Owner: not SocketOwner.Inherited } && !_left &&
+            TakeoverMessages.PathOf(EndPoint) is { } path)
+        {
+            File.Delete(path);
         }
     }
 

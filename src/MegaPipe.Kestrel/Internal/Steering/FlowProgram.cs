@@ -1,4 +1,4 @@
-// A table of flow groups as a classic BPF program, which the kernel runs for the first packet of each connection. Such a
+// A table of flow groups as a classic BPF program, which the kernel runs for the first packet of each connection. The
 // program has no memory to read from, so the table is in its instructions.
 using System.Numerics;
 using MegaPipe.Native;
@@ -23,9 +23,10 @@ internal static class FlowProgram
     internal const ushort LoadScratch = 0x60;    // BPF_LD, BPF_MEM
     internal const ushort Store = 0x02;
     internal const ushort CopyToX = 0x07;
-    internal const ushort AddX = 0x0c;
+    internal const ushort Add = 0x04;
     internal const ushort XorX = 0xac;
     internal const ushort Multiply = 0x24;
+    internal const ushort Modulo = 0x94;
     internal const ushort And = 0x54;
     internal const ushort ShiftLeft = 0x64;
     internal const ushort ShiftRight = 0x74;
@@ -58,7 +59,7 @@ internal static class FlowProgram
     /// <summary>Groups that always fit the program, however they are divided.</summary>
     public static int MostGroupsFor(int channels) => channels <= byte.MaxValue + 1 ? MostGroups : MostGroups / 2;
 
-    /// <summary>By the hash of the connection. A value that no channel has leaves it to the kernel's own hash.</summary>
+    /// <summary>By the connection's hash. A value that no channel has leaves it to the kernel's own hash.</summary>
     /// <param name="channelOfGroup">A power of two of groups.</param>
     /// <param name="byAddress">Acts as if no device had a hash: what a client can foresee, for measurements.</param>
     public static BpfInstruction[] ByHash(ReadOnlySpan<ushort> channelOfGroup, bool byAddress = false)
@@ -77,9 +78,22 @@ internal static class FlowProgram
         Build([new(LoadWord, 0, 0, CpuAt)], channelOfCpu);
 
     /// <summary>
+    /// By the hash, evenly among members that are not of the <paramref name="own"/> ones from index
+    /// <paramref name="first"/> on.
+    /// </summary>
+    public static BpfInstruction[] Around(int first, int own, int others) =>
+    [
+        .. LoadHash(),
+        new(Modulo, 0, 0, (uint)others),
+        new(JumpIfGreaterOrEqual, 0, 1, (uint)first),
+        new(Add, 0, 0, (uint)own),
+        new(ReturnA, 0, 0, 0),
+    ];
+
+    /// <summary>
     /// The device's or the sender's hash. Where there is none (some devices), one of the client's address and port.
     /// </summary>
-    private static BpfInstruction[] LoadHash(bool byAddress) =>
+    private static BpfInstruction[] LoadHash(bool byAddress = false) =>
     [
         byAddress ? new(LoadImmediate, 0, 0, 0) : new(LoadWord, 0, 0, HashAt),
         new(JumpIfEqual, 0, 13, 0), // there is one: to the end

@@ -102,7 +102,7 @@ internal sealed class FlowTable : IFlowSteering
         return table;
     }
 
-    /// <summary>The group of which the socket is a member follows the table from now on. 0 or a negative errno.</summary>
+    /// <summary>The socket's group follows the table from now on. 0 or a negative errno.</summary>
     public int Join(Socket member, bool byCpu)
     {
         lock (_sync)

@@ -12,9 +12,9 @@ internal interface IFlowSteering
 
     /// <summary>
     /// The channel of each group: a power of two of entries, <see cref="FlowProgram.LeastGroups"/> to
-    /// <see cref="FlowProgram.MostGroupsFor"/>. In force for every handshake that begins after the call, which takes some
-    /// 100 µs for each endpoint: not for each connection. false where a kernel refused it; then the last table that it
-    /// took stands.
+    /// <see cref="FlowProgram.MostGroupsFor"/>. In force for every handshake that begins after the call, which takes
+    /// some 100 µs for each endpoint: not for each connection. false where the kernel refused it; then the last table
+    /// that it took stands.
     /// </summary>
     bool Apply(ReadOnlySpan<ushort> channelOfGroup);
 }
