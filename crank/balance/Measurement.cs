@@ -58,7 +58,7 @@ internal static class Measurement
             {
                 await using Child server = await Child.StartAsync(way, "Adaptive", options);
                 Dictionary<string, long>[] before = await server.Client.StatusAsync();
-                Load load = await server.Client.AskKeptAsync($"/work/{EqualUs}", EqualConnections, s_time);
+                Load load = await server.Client.AskKeptAsync($"/spin/{EqualUs}", EqualConnections, s_time);
                 Dictionary<string, long>[] after = await server.Client.StatusAsync();
                 double[] requests =
                 [
@@ -119,7 +119,7 @@ internal static class Measurement
         foreach (string way in s_ways)
         {
             await using Child server = await Child.StartAsync(way, "Inline", options);
-            await server.Client.GetAsync("/work/1");
+            await server.Client.GetAsync("/spin/1");
             Task blocked = server.Client.GetAsync($"/block/{HangMs}");
             List<Task<double>> asked = [];
             for (long start = Stopwatch.GetTimestamp();
@@ -128,7 +128,7 @@ internal static class Measurement
                 asked.Add(Task.Run(async () =>
                 {
                     long began = Stopwatch.GetTimestamp();
-                    await server.Client.GetAsync("/work/1");
+                    await server.Client.GetAsync("/spin/1");
                     return Stopwatch.GetElapsedTime(began).TotalMilliseconds;
                 }));
                 await Task.Delay(PaceMs);

@@ -27,8 +27,9 @@ internal static class Server
         MegaPipeSteering steering = Enum.Parse<MegaPipeSteering>(args[1]);
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
+        const string section = MegaPipeTransportOptions.SectionName;
         builder.Configuration.AddInMemoryCollection(args.Skip(3).Select(pair => pair.Split('=', 2))
-            .Select(pair => KeyValuePair.Create($"{MegaPipeTransportOptions.SectionName}:{pair[0]}", (string?)pair[1])));
+            .Select(pair => KeyValuePair.Create($"{section}:{pair[0]}", (string?)pair[1])));
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
@@ -57,7 +58,7 @@ internal static class Server
     private static void ListenLocalhostV4(this Microsoft.AspNetCore.Server.Kestrel.Core.KestrelServerOptions kestrel) =>
         kestrel.Listen(System.Net.IPAddress.Loopback, 0);
 
-    /// <summary>/work/US, /skewed/US: heavy where the connection hashes to channel 0, /block/MS, /status.</summary>
+    /// <summary>/spin/US, /skewed/US: heavy where the connection hashes to channel 0, /block/MS, /status.</summary>
     private static Task HandleAsync(HttpContext context, MegaPipeStatus status, MegaPipeSteering steering)
     {
         string[] path = context.Request.Path.Value!.Split('/', StringSplitOptions.RemoveEmptyEntries);

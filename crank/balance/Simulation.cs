@@ -250,7 +250,8 @@ internal sealed class Simulation(Pattern pattern, int channels, Variant variant,
             Simulated channel = _channels[i];
             double longest = Math.Max(channel.LongestTurn, channel.Running ? now - channel.TurnStart : 0);
             _looks[i] = new ChannelLook(
-                channel.Turns + channel.Progress, !channel.Running, Carried: true, channel.WorkSince(now) / LookUs, longest / FullTurnUs,
+                channel.Turns + channel.Progress, !channel.Running, Carried: true,
+                channel.WorkSince(now) / LookUs, longest / FullTurnUs,
                 channel.Events / 256.0, channel.Queue.Count / FullQueue,
                 channel.Queue.Count + channel.Transferred.Count + channel.Batch.Count);
             channel.LongestTurn = 0;

@@ -15,7 +15,7 @@ internal enum Pattern
     /// <summary>As uniform, but all arrivals of 20 ms come in the first 8.</summary>
     Bursty,
 
-    /// <summary>Poisson arrivals, bounded Pareto costs: one in some thousand connections costs most of the time.</summary>
+    /// <summary>Poisson arrivals, bounded Pareto costs: a few connections cost most of the time.</summary>
     HeavyTailed,
 
     /// <summary>As uniform, but channel 0 is stuck for two seconds.</summary>
@@ -67,13 +67,13 @@ internal sealed class Workload(Pattern pattern, int channels, Func<uint, int> fi
             double cost = pattern switch
             {
                 Pattern.HeavyTailed => Pareto(),
-                Pattern.Skewed or Pattern.Shifting
-                    when first(hash) == (pattern == Pattern.Shifting && at >= ShiftAtUs ? 1 : 0) => Exponential(light * HeavyFactor),
+                Pattern.Skewed when first(hash) == 0 => Exponential(light * HeavyFactor),
+                Pattern.Shifting when first(hash) == (at < ShiftAtUs ? 0 : 1) => Exponential(light * HeavyFactor),
                 _ => Exponential(light),
             };
             yield return new Arrival(
-                pattern == Pattern.Bursty ? Squeeze(at) : at, hash, (int)(_random.Next(queues) * (long)channels / queues),
-                cost);
+                pattern == Pattern.Bursty ? Squeeze(at) : at, hash,
+                (int)(_random.Next(queues) * (long)channels / queues), cost);
         }
     }
 

@@ -28,7 +28,8 @@ public sealed class BalancingPolicyTests(ITestOutputHelper output)
             long[] given = new long[channels * channels];
             for (int round = 0; round < rounds.Length; round++)
             {
-                ChannelLook[] looks = [.. rounds[round].Select((look, i) => look with { Turns = turns[i] += look.Turns })];
+                ChannelLook[] looks =
+                    [.. rounds[round].Select((look, i) => look with { Turns = turns[i] += look.Turns })];
                 given[round % given.Length] += round;
                 ushort[] before = policy.Owners.ToArray();
                 bool changed = policy.Look(looks);

@@ -11,7 +11,7 @@ internal static class HungServer
     private const int Channels = 2;
     private const int Clients = 40;
 
-    /// <summary>What the ring of the hung channel has accepted waits in it until it is back (ListenerPartition).</summary>
+    /// <summary>What the ring of the hung channel has accepted waits in it until it is back.</summary>
     private const int Caught = 4;
 
     private const int ChannelHung = 109;

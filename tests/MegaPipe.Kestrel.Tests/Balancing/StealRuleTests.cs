@@ -96,7 +96,8 @@ public sealed class StealRuleTests(ITestOutputHelper output)
     }
 
     private sealed record Square(
-        bool Busy = false, bool Hung = false, bool Asleep = false, int Connections = 0, long Local = 0, long Stolen = 0);
+        bool Busy = false, bool Hung = false, bool Asleep = false, int Connections = 0, long Local = 0,
+        long Stolen = 0);
 
     private readonly struct Board(Square[] squares) : IAcceptBoard
     {

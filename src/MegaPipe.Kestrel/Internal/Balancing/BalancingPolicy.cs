@@ -6,7 +6,8 @@ namespace MegaPipe.Kestrel.Internal.Balancing;
 
 /// <summary>
 /// Flow groups and their owners. A look judges the channels, and takes the groups of a hung one at once; a migration
-/// moves single groups from channels with more work to those with less. After both each group has one owner, which is live if any is.
+/// moves single groups from channels with more work to those with less. After both each group has one owner, which is
+/// live if any is.
 /// </summary>
 internal sealed class BalancingPolicy
 {

@@ -1,7 +1,7 @@
 // Where a connection that was just accepted is to live: usually where it was accepted.
 namespace MegaPipe.Kestrel.Internal.Balancing;
 
-/// <summary>What a carrier that has accepted a connection can see of all channels, at once and without a lock.</summary>
+/// <summary>What a carrier that has accepted a connection sees of all channels, at once and without a lock.</summary>
 internal interface IAcceptBoard
 {
     int Channels { get; }

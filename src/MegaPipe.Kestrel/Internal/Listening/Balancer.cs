@@ -31,8 +31,8 @@ internal interface IBalancedListener
 internal sealed class Balancer : IBalancer
 {
     /// <summary>
-    /// The watcher sleeps for up to 10 ms between two looks, and a little more; a look that comes a little early counts,
-    /// or every second one would be lost.
+    /// The watcher sleeps for up to 10 ms between two looks, and a little more; a look that comes a little early
+    /// counts, or every second one would be lost.
     /// </summary>
     private const long LookMs = 8;
 
@@ -266,7 +266,7 @@ internal sealed class Balancer : IBalancer
         }
     }
 
-    /// <summary>What is known of one channel. An object of its own, so that carriers write to lines of their own.</summary>
+    /// <summary>What is known of one channel. Objects, so that carriers do not write to one array.</summary>
     private sealed class Place(TransportChannel channel)
     {
         public readonly TransportChannel Channel = channel;

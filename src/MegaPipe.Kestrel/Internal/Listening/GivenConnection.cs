@@ -4,7 +4,7 @@ using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
-/// <summary>Owns its handle on the channel that accepted it, until the kernel says that it is gone from there.</summary>
+/// <summary>Owns its handle on the channel that accepted it, until the kernel says that it has gone.</summary>
 internal sealed class GivenConnection(ListenerPartition from, TransportChannel target, long handle) : IHandleOwner
 {
     public long Handle => handle;
