@@ -1,4 +1,5 @@
 // A child process with few carriers, as in BoundedServer, whose handlers block until a channel has none.
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Tests.Scheduling;
 using MegaPipe.Kestrel.Tests.Support;
 
@@ -45,28 +46,29 @@ internal static class HungServer
         Console.WriteLine($"{ChildProcess.Ready}{host.BaseAddress.Port}");
         await host.AssertServesAsync();
         List<Task> all = [];
-        while (!Any(host, "groups", 0))
+        for (int i = 0; i < Channels + 1; i++)
         {
             all.Add(host.AssertServesAsync("/block"));
-            await Eventually.True(() => Volatile.Read(ref blocked) == all.Count &&
-                (Sum(host, "hand_overs") == all.Count || Any(host, "groups", 0)));
+            await Eventually.True(() => Volatile.Read(ref blocked) == all.Count);
         }
 
-        string answer = $"{Sum(host, "hand_overs")} hand-overs, then hung without groups; ";
+        // One carrier is left, for two channels.
+        await Eventually.True(() => CarrierPool.Instance.SpareCount == 0 && Any(host, "groups", 0));
+        string answer = "hung without groups; ";
         int served = 0;
         for (int i = 0; i < Clients; i++)
         {
             all.Add(ServeAsync());
         }
 
-        int expected = steeringRefused ? Clients - Caught : Clients;
-        await Eventually.True(() => Volatile.Read(ref served) >= expected, () => $"{served} of {Clients} were served");
-        Assert.Equal(1, host.Logs.Count(ChannelHung));
+        await Eventually.True(
+            () => Volatile.Read(ref served) >= Clients - Caught, () => $"{served} of {Clients} were served");
+        Assert.InRange(host.Logs.Count(ChannelHung), 1, int.MaxValue);
         answer += "clients served; ";
         release.Set();
         await Task.WhenAll(all).InTime();
         await Eventually.True(() => !Any(host, "groups", 0));
-        Assert.Equal(1, host.Logs.Count(ChannelBack));
+        await Eventually.True(() => host.Logs.Count(ChannelHung) == host.Logs.Count(ChannelBack));
         await host.StopAsync();
         Console.WriteLine($"{answer}back with all groups");
         return 0;
@@ -77,9 +79,6 @@ internal static class HungServer
             Interlocked.Increment(ref served);
         }
     }
-
-    private static long Sum(HostHarness host, string counter) =>
-        host.Status!.GetChannels().Sum(channel => channel.Counters[counter]);
 
     private static bool Any(HostHarness host, string counter, long value) =>
         host.Status!.GetChannels().Any(channel => channel.Counters[counter] == value);

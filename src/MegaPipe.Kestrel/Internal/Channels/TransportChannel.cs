@@ -156,9 +156,9 @@ internal sealed class TransportChannel : Carried
     internal override bool Carry(long epoch)
     {
         bool measured = Scheduling.Balanced;
-        if (measured)
+        if (measured && epoch == 0)
         {
-            Clock.WakeUp(Stopwatch.GetTimestamp());
+            Clock.WakeUp(Stopwatch.GetTimestamp()); // a later carrier goes on in the middle of a turn
         }
 
         while (true)
