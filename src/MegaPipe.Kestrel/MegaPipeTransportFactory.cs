@@ -124,7 +124,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
 
         // From here on the listener owns the socket, and says so itself when it is disposed.
         MegaPipeConnectionListener listener = await MegaPipeConnectionListener.BindAsync(
-            socket, context, _options, channels.Set, OnListenerDisposed).ConfigureAwait(false);
+            socket, context, _options, channels.Set, OnListenerDisposed, channels.Balancer).ConfigureAwait(false);
         _takeover?.Add(listener);
         return listener;
     }

@@ -78,6 +78,8 @@ public enum MegaPipeSteering
 
     /// <summary>
     /// By a table of flow groups: the kernel hashes a connection into a group, the table says which channel serves it.
+    /// It follows the load: groups of a channel with more work than others go to those, a channel that is stuck gets
+    /// nothing new, and a busy one has others serve what it accepts.
     /// </summary>
     Balanced,
 }
@@ -173,6 +175,18 @@ public sealed class MegaPipeTransportOptions
     /// <summary>How the kernel picks the partition for a connection. Default Auto.</summary>
     public MegaPipeSteering Steering { get; set; } = MegaPipeSteering.Auto;
 
+    /// <summary>
+    /// Balanced steering only: a channel that has work of its own takes one new connection of a busy channel for each
+    /// so many that it accepts itself; an idle one takes what it gets. Default 5. 0: none are taken. 0 to 1,000.
+    /// </summary>
+    [Number(0, 1_000)]
+    public int LocalPerStolen { get; set; } = 5;
+
+    /// <summary>
+    /// Balanced steering only: flow groups go from channels with more work to those with less. Default true.
+    /// </summary>
+    public bool MigrateFlowGroups { get; set; } = true;
+
     /// <summary>What happens where io_uring cannot be used. Default Sockets.</summary>
     public MegaPipeFallback Fallback { get; set; } = MegaPipeFallback.Sockets;
 
@@ -230,6 +244,11 @@ public sealed class MegaPipeTransportOptions
 
     /// <summary>Acts as if MegaPipe could not be used, for this reason; for the tests of the fallback.</summary>
     internal string? DeniedFor { get; set; }
+
+    /// <summary>
+    /// Flow groups go by what a client can foresee, its address and port, for measurements with an unkind client.
+    /// </summary>
+    internal bool SteeredByAddress { get; set; }
 
     /// <summary>Acts as if the kernel took no steering program, for the tests of the weaker modes.</summary>
     internal bool SteeringRefused { get; set; }

@@ -42,10 +42,10 @@ internal sealed unsafe partial class Channel
     /// </summary>
     public long RegisterCopy(int fd, ulong cookie)
     {
-        int copy = LibC.fcntl(fd, LibC.F_DUPFD_CLOEXEC, 0);
+        int copy = CopyFd(fd);
         if (copy < 0)
         {
-            return -LibC.errno;
+            return copy;
         }
 
         long handle = Register(copy, cookie);
@@ -55,6 +55,13 @@ internal sealed unsafe partial class Channel
         }
 
         return handle;
+    }
+
+    /// <summary>A second descriptor for what the fd stands for, which the caller owns; or a negative errno.</summary>
+    public static int CopyFd(int fd)
+    {
+        int copy = LibC.fcntl(fd, LibC.F_DUPFD_CLOEXEC, 0);
+        return copy < 0 ? -LibC.errno : copy;
     }
 
     /// <summary>Cancels what is pending and retires the handle; a registered fd stays open.</summary>

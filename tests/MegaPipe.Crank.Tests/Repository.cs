@@ -17,6 +17,8 @@ internal static class Repository
 
     public static string Layers { get; } = BuiltLike(Path.Combine(Crank, "layers"));
 
+    public static string Balance { get; } = BuiltLike(Path.Combine(Crank, "balance"));
+
     public static bool IsInstalled(string tool) => (Environment.GetEnvironmentVariable("PATH") ?? "")
         .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
         .Any(folder => File.Exists(Path.Combine(folder, tool)));

@@ -15,7 +15,10 @@ public sealed class LayerTests
 
     /// <summary>From the ground up.</summary>
     private static readonly string[] s_layers =
-        ["Diagnostics", "Configuration", "Steering", "Carrying", "Channels", "Pipes", "Connections", "Listening"];
+    [
+        "Diagnostics", "Configuration", "Steering", "Balancing", "Carrying", "Channels", "Pipes", "Connections",
+        "Listening",
+    ];
 
     private static readonly Architecture s_architecture =
         new ArchLoader().LoadAssemblies(typeof(MegaPipeTransportFactory).Assembly).Build();

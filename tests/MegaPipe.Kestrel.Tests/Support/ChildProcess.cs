@@ -60,6 +60,8 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return Configuration.DeniedSuite.Run(rest);
             case [Scheduling.BoundedServer.Command, .. string[] rest]:
                 return await Scheduling.BoundedServer.RunAsync(rest);
+            case [Balancing.HungServer.Command, .. string[] rest]:
+                return await Balancing.HungServer.RunAsync(rest);
             case [Scheduling.StuckPoolServer.Command]:
                 return await Scheduling.StuckPoolServer.RunAsync();
             case [Scheduling.ThreadServer.Command, .. string[] rest]:

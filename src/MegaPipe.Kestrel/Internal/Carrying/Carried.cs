@@ -24,6 +24,8 @@ internal abstract class Carried
     private Turn _turn;
     private volatile bool _ended;
 
+    private bool _abandoned;
+
     // Written by the carrier around its wait for events.
     private bool _waiting;
 
@@ -59,6 +61,18 @@ internal abstract class Carried
     public int[] Cpus => _cpus;
 
     public ChannelScheduling Scheduling { get; }
+
+    /// <summary>How long its turns take. The carrier writes it where channels are balanced.</summary>
+    public TurnClock Clock { get; } = new();
+
+    /// <summary>
+    /// Its carrier is stuck in application code and there is no other one for it. Written by the watcher. Any thread.
+    /// </summary>
+    public bool IsAbandoned
+    {
+        get => Volatile.Read(ref _abandoned);
+        internal set => Volatile.Write(ref _abandoned, value);
+    }
 
     public long OffloadedCount;
 
@@ -194,12 +208,12 @@ internal abstract class Carried
             return false;
         }
 
-        return !Scheduling.Adaptive || _turn.TryLeave(t_epoch);
+        return !Scheduling.HandsOver || _turn.TryLeave(t_epoch);
     }
 
     internal void LeaveRing()
     {
-        if (Scheduling.Adaptive)
+        if (Scheduling.HandsOver)
         {
             _turn.Enter(t_epoch);
         }
@@ -253,7 +267,13 @@ internal abstract class Carried
         }
 
         bool adaptive = Scheduling.Adaptive;
-        long start = adaptive ? Stopwatch.GetTimestamp() : 0;
+        bool timed = Scheduling.Balanced;
+        long start = adaptive || timed ? Stopwatch.GetTimestamp() : 0;
+        if (timed)
+        {
+            Clock.Begin(start);
+        }
+
         HandlerClock clock = adaptive ? HandlerClock.Start() : default;
         long queueDelayEnd = start + Scheduling.QueueDelayTicks;
         int unperformed = 0;
@@ -271,8 +291,10 @@ internal abstract class Carried
             InlineCount++;
             if (!adaptive)
             {
-                continuation.Run();
-                CarrierThread.Clean();
+                if (!RunInline(continuation, epoch))
+                {
+                    return false;
+                }
             }
             else
             {
@@ -312,7 +334,27 @@ internal abstract class Carried
             }
         }
 
+        if (timed)
+        {
+            Clock.End(adaptive ? start : Stopwatch.GetTimestamp());
+        }
+
         _readyNext = _readyEnd = 0;
         return true;
+    }
+
+    /// <summary>Without a look at what it costs. false when the channel was taken away meanwhile.</summary>
+    private bool RunInline(Continuation continuation, long epoch)
+    {
+        if (Scheduling.HandsOver)
+        {
+            Volatile.Write(ref _runs, _runs + 1);
+            _turn.Enter(epoch);
+            CarrierWatcher.Instance.Attend();
+        }
+
+        continuation.Run();
+        CarrierThread.Clean();
+        return !Scheduling.HandsOver || _turn.TryLeave(epoch);
     }
 }

@@ -5,6 +5,13 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
+/// <summary>What evens out the channels of a host, at the watcher's looks.</summary>
+internal interface IBalancer
+{
+    /// <summary>The watcher, every few milliseconds. Does not throw. Whether there was anything to see.</summary>
+    bool Look(long now);
+}
+
 /// <summary>
 /// One thread per process. It looks at each channel at intervals while any is busy, and sleeps without a timer while
 /// all are idle: a carrier that finds it asleep wakes it.
@@ -24,6 +31,7 @@ internal sealed class CarrierWatcher
     private readonly SemaphoreSlim _wanted = new(0);
     private readonly PoolGuard _pool = new(new RuntimePool(), Environment.ProcessorCount);
     private Watched[] _channels = [];
+    private IBalancer[] _balancers = [];
     private int _asleep = 1;
     private bool _started;
 
@@ -34,7 +42,7 @@ internal sealed class CarrierWatcher
     /// <summary>Times that a stuck thread pool was made to grow.</summary>
     public long PoolGrowCount => Interlocked.Read(ref _pool.GrowCount);
 
-    /// <summary>Before the first <see cref="Add"/>. false: the system gives no thread.</summary>
+    /// <summary>Before the first channel or balancer. false: the system gives no thread.</summary>
     public bool TryStart()
     {
         lock (_sync)
@@ -56,6 +64,23 @@ internal sealed class CarrierWatcher
         lock (_sync)
         {
             _channels = [.. _channels.Where(watched => watched.Channel != channel)];
+        }
+    }
+
+    public void Add(IBalancer balancer)
+    {
+        lock (_sync)
+        {
+            _balancers = [.. _balancers, balancer];
+        }
+    }
+
+    /// <summary>A look that has begun may still go on.</summary>
+    public void Remove(IBalancer balancer)
+    {
+        lock (_sync)
+        {
+            _balancers = [.. _balancers.Where(other => other != balancer)];
         }
     }
 
@@ -103,6 +128,11 @@ internal sealed class CarrierWatcher
                 interval = Math.Min(interval, scheduling.HandOverAfter.Ticks);
                 lateTicks = Math.Min(lateTicks, scheduling.HandOverTicks);
                 poolThreads = Math.Max(poolThreads, scheduling.MaxPoolThreads);
+            }
+
+            foreach (IBalancer balancer in Volatile.Read(ref _balancers))
+            {
+                ran |= balancer.Look(Stopwatch.GetTimestamp());
             }
 
             if (_pool.Look(Stopwatch.GetTimestamp(), lateTicks, poolThreads))
@@ -175,6 +205,11 @@ internal sealed class CarrierWatcher
             suspicious |= waiting;
             long runs = Channel.Runs;
             long epoch = Channel.EpochInApplication;
+            if (runs != _runs || epoch < 0)
+            {
+                Channel.IsAbandoned = false;
+            }
+
             if (runs != _runs)
             {
                 _runs = runs;
@@ -206,6 +241,7 @@ internal sealed class CarrierWatcher
                 Interlocked.Increment(ref watcher.HandOverCount);
             }
 
+            Channel.IsAbandoned = !done && Channel.EpochInApplication == epoch;
             if (pool.ThreadsRefused)
             {
                 warnings.NoThread();

@@ -16,6 +16,12 @@ internal static class ChannelReport
         {
             ["connections"] = channel.ConnectionCount,
             ["accepted"] = channel.AcceptedCount,
+            ["accept_queue"] = Volatile.Read(ref channel.QueuedCount),
+            ["steals_in"] = channel.TakenCount,
+            ["steals_out"] = channel.GivenCount,
+            ["groups"] = Volatile.Read(ref channel.GroupCount),
+            ["migrations"] = channel.MigratedCount,
+            ["transfers"] = (long)ring.Transfers,
             ["resets"] = channel.ResetCount,
             ["pauses"] = channel.PauseCount,
             ["inline"] = channel.InlineCount,

@@ -15,7 +15,7 @@ internal sealed class ChannelSet
     {
         Channels = channels;
         _ends = ends;
-        Flows = new FlowTable(channels.Length, Cpus(), options.SteeringRefused);
+        Flows = new FlowTable(channels.Length, Cpus(), options.SteeringRefused, options.SteeredByAddress);
     }
 
     /// <summary>Which channel serves which new connections, of all endpoints.</summary>
@@ -47,7 +47,7 @@ internal sealed class ChannelSet
                 channels.Add(new TransportChannel(i, native, scheduling, options, cpu));
             }
 
-            carriers = TakeCarriers(count, scheduling.Adaptive);
+            carriers = TakeCarriers(count, IsWatched(scheduling));
         }
         catch
         {
@@ -59,7 +59,7 @@ internal sealed class ChannelSet
         Task[] ends = new Task[count];
         for (int i = 0; i < count; i++)
         {
-            if (scheduling.Adaptive)
+            if (IsWatched(scheduling))
             {
                 CarrierWatcher.Instance.Add(channels[i], warnings);
             }
@@ -91,6 +91,9 @@ internal sealed class ChannelSet
         int[] all = [.. CpuAffinity.Allowed];
         return [.. Channels.Select((_, index) => all.Where((_, at) => at % Channels.Count == index).ToArray())];
     }
+
+    /// <summary>For hand-overs, and because a balancer looks when the watcher does.</summary>
+    private static bool IsWatched(ChannelScheduling scheduling) => scheduling.HandsOver || scheduling.Balanced;
 
     /// <summary>All threads that the channels need at first, or none.</summary>
     /// <exception cref="PlatformNotSupportedException">The system does not give as many.</exception>

@@ -15,7 +15,7 @@ namespace MegaPipe.Kestrel.Internal.Channels;
 internal sealed class TransportChannel : Carried
 {
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
-    private const int EventCapacity = 256;
+    public const int EventCapacity = 256;
 
     /// <summary>
     /// Continuations after which their work is performed: often enough for a batch to become full while others still
@@ -45,6 +45,7 @@ internal sealed class TransportChannel : Carried
         _native = native;
         _waker = new Waker(native);
         Leases = new LeasePool(this, native);
+        Arrivals = new ChannelArrivals(this);
     }
 
     /// <summary>The CPU whose connections its partitions prefer, or -1.</summary>
@@ -55,11 +56,29 @@ internal sealed class TransportChannel : Carried
 
     public LeasePool Leases { get; }
 
+    /// <summary>Connections on their way here from other channels.</summary>
+    public ChannelArrivals Arrivals { get; }
+
     public long AcceptedCount;
 
     public long ResetCount;
 
     public long PauseCount;
+
+    /// <summary>Connections that it accepted and others have. Written by the carrier.</summary>
+    public long GivenCount;
+
+    /// <summary>Connections that others accepted and it has. Written by the carrier.</summary>
+    public long TakenCount;
+
+    /// <summary>Connections that wait for it to accept them. Written by the balancer, as the next two.</summary>
+    public int QueuedCount;
+
+    /// <summary>Flow groups that it owns.</summary>
+    public int GroupCount;
+
+    /// <summary>Flow groups that it was given because it had less work than their owner.</summary>
+    public long MigratedCount;
 
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount;
@@ -142,6 +161,12 @@ internal sealed class TransportChannel : Carried
     /// </summary>
     internal override bool Carry(long epoch)
     {
+        bool measured = Scheduling.Balanced;
+        if (measured && epoch == 0)
+        {
+            Clock.WakeUp(Stopwatch.GetTimestamp()); // a later carrier goes on in the middle of a turn
+        }
+
         while (true)
         {
             if (!RunReady(epoch))
@@ -152,16 +177,31 @@ internal sealed class TransportChannel : Carried
             QueueAfterTurn();
             PerformWork();
 
+            if (measured)
+            {
+                Clock.NextTurn();
+            }
+
             // Performing may make continuations ready, end connections, or ask for more.
             bool wait = NothingReady && _afterTurn.Count == 0 && _work.IsEmpty;
-            if (wait && _stopping && _ownerCount == 0)
+            if (wait && _stopping && _ownerCount == 0 && Arrivals.TryEnd())
             {
                 return true;
+            }
+
+            if (wait && measured)
+            {
+                Clock.Sleep(Stopwatch.GetTimestamp());
             }
 
             IsWaiting = wait;
             int count = _native.Dispatch(_events, wait ? -1 : 0);
             IsWaiting = false;
+            if (wait && measured)
+            {
+                Clock.WakeUp(Stopwatch.GetTimestamp());
+            }
+
             if (count < 0)
             {
                 // The ring itself is broken: nothing that this channel holds can make progress any more.
@@ -210,6 +250,12 @@ internal sealed class TransportChannel : Carried
     [SuppressMessage("Design", "CA1031", Justification = "See above; nothing is known of the exception.")]
     private void TryApply(in ChannelEvent channelEvent)
     {
+        if (channelEvent.IsTransferred)
+        {
+            TryArrive(in channelEvent);
+            return;
+        }
+
         long handle = channelEvent.Stage == Stage.Accept ? channelEvent.Source : channelEvent.Handle;
         (IHandleOwner? owner, IReceiver? receiver) = Find(handle);
         if (owner is null)
@@ -240,6 +286,21 @@ internal sealed class TransportChannel : Carried
         }
     }
 
+    /// <summary>A connection that another channel has given to this one.</summary>
+    [SuppressMessage("Design", "CA1031", Justification = "As in TryApply.")]
+    private void TryArrive(in ChannelEvent channelEvent)
+    {
+        IHandleOwner taker = Arrivals.Take(channelEvent.Cookie);
+        try
+        {
+            taker.OnEvent(in channelEvent);
+        }
+        catch (Exception error)
+        {
+            taker.Fail(error);
+        }
+    }
+
     private Registration Find(long handle)
     {
         int slot = HandleSlot.Of(handle);
@@ -263,6 +324,14 @@ internal sealed class TransportChannel : Carried
         Debug.Assert(_owners[slot].Owner is null);
         _owners[slot] = new Registration(owner, receiver);
         _ownerCount++;
+    }
+
+    /// <summary>The carrier: its handle goes on with another owner.</summary>
+    internal void Remove(IHandleOwner owner)
+    {
+        Debug.Assert(Has(owner));
+        _owners[HandleSlot.Of(owner.Handle)] = default;
+        _ownerCount--;
     }
 
     /// <summary>The carrier.</summary>

@@ -33,6 +33,12 @@ internal static class MegaPipeMetrics
     {
         UpDown("megapipe.connections.active", "{connection}", "Open connections", "connections");
         Counter("megapipe.connections.accepted", "{connection}", "Connections accepted", "accepted");
+        UpDown("megapipe.accept.queue", "{connection}", "Connections that wait to be accepted", "accept_queue");
+        Counter("megapipe.steals.in", "{connection}", "Connections taken over from busy channels", "steals_in");
+        Counter("megapipe.steals.out", "{connection}", "Connections given to other channels", "steals_out");
+        UpDown("megapipe.groups", "{group}", "Flow groups owned", "groups");
+        Counter("megapipe.groups.migrated", "{group}", "Flow groups taken over", "migrations");
+        Counter("megapipe.transfers", "{connection}", "Connections passed to another ring", "transfers");
         Counter("megapipe.connections.reset", "{connection}", "Connections reset by their peer", "resets");
         Counter("megapipe.system_calls", "{call}", "io_uring_enter calls", "system_calls");
         Counter("megapipe.requests", "{request}", "Requests given to the kernel", "requests");

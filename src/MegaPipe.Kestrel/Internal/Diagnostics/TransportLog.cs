@@ -126,6 +126,23 @@ internal static partial class TransportLog
         + "channel whose carrier is stuck in application code waits for it.", EventName = "NoThread")]
     public static partial void NoThread(ILogger logger, string limits);
 
+    [LoggerMessage(109, LogLevel.Warning,
+        "Channel {Channel} makes no progress: its carrier is stuck in application code. New connections go to other "
+        + "channels until it is back.", EventName = "ChannelHung")]
+    public static partial void ChannelHung(ILogger logger, int channel);
+
+    [LoggerMessage(110, LogLevel.Information, "Channel {Channel} is back and gets new connections again.",
+        EventName = "ChannelBack")]
+    public static partial void ChannelBack(ILogger logger, int channel);
+
+    [LoggerMessage(111, LogLevel.Debug, "{Count} flow groups went to channels with less work.",
+        EventName = "GroupsMigrated")]
+    public static partial void GroupsMigrated(ILogger logger, long count);
+
+    [LoggerMessage(112, LogLevel.Error, "Balancing failed and is tried again: {Error}.",
+        EventName = "BalancingFailed")]
+    public static partial void BalancingFailed(ILogger logger, string error);
+
     [LoggerMessage(4, LogLevel.Debug, @"Connection id ""{ConnectionId}"" paused.", EventName = "ConnectionPause",
         SkipEnabledCheck = true)]
     private static partial void ConnectionPause(ILogger logger, string connectionId);

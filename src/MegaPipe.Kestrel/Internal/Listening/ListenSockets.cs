@@ -40,6 +40,10 @@ internal static class ListenSockets
     private const int SolSocket = 1;
     private const int SoReusePort = 15;
     private const int SoIncomingCpu = 49;
+    private const int TcpInfo = 11;
+
+    /// <summary>Of tcpi_unacked in struct tcp_info, which is a listener's accept queue.</summary>
+    private const int AcceptQueueOffset = 24;
 
     /// <summary>
     /// The endpoint's first socket. Bound without SO_REUSEPORT, so that another process on the address is noticed; it
@@ -119,6 +123,21 @@ internal static class ListenSockets
 
     /// <summary>Whether the kernel has connections for the socket that nobody has accepted.</summary>
     public static bool HasQueued(Socket socket) => socket.Poll(0, SelectMode.SelectRead);
+
+    /// <summary>TCP connections that nobody has accepted yet; 0 where the kernel does not say.</summary>
+    public static int QueueDepth(Socket socket)
+    {
+        Span<byte> info = stackalloc byte[AcceptQueueOffset + sizeof(int)];
+        try
+        {
+            return socket.GetRawSocketOption((int)SocketOptionLevel.Tcp, TcpInfo, info) == info.Length
+                ? MemoryMarshal.Read<int>(info[AcceptQueueOffset..]) : 0;
+        }
+        catch (Exception error) when (error is SocketException or ObjectDisposedException)
+        {
+            return 0;
+        }
+    }
 
     /// <summary>
     /// Prefers connections whose packets this CPU receives (Linux 6.2 within a group; ignored before).

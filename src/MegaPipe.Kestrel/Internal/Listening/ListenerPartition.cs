@@ -2,6 +2,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
@@ -18,17 +19,18 @@ internal readonly record struct AcceptedSockets(
 
 /// <summary>Everything here is the carrier's, but for the tasks.</summary>
 internal sealed class ListenerPartition(
-    MegaPipeConnectionListener listener, EndpointContext endpoint, TransportChannel channel, AcceptedSockets sockets)
+    MegaPipeConnectionListener listener, EndpointContext endpoint, TransportChannel channel, AcceptedSockets sockets,
+    Balancer? balancer)
     : IHandleOwner
 {
     /// <summary>
     /// Accepts outstanding. Each new one is tried at once and usually in vain, which costs the kernel a socket made and
     /// freed: with 16 instead of 4 short connections cost 7 % more (crank/generators/mp-load.c).
     /// </summary>
-    private const int Outstanding = 4;
+    public const int Outstanding = 4;
 
     /// <summary>How long to wait after the descriptor limit was reached; no event says when one is free.</summary>
-    private static readonly TimeSpan s_retryAfter = TimeSpan.FromMilliseconds(100);
+    public static readonly TimeSpan RetryAfter = TimeSpan.FromMilliseconds(100);
 
     private readonly TaskCompletionSource _retired = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly EndPoint? _unnamedPeer =
@@ -40,8 +42,13 @@ internal sealed class ListenerPartition(
     private volatile bool _drainsByError;
     private bool _ownQueue;
 
-    // Looks at the listening socket, which somebody else owns.
+    // Looks at the listening socket, which somebody else owns; where channels are balanced, by a descriptor of its own,
+    // because other threads look at it then and others' rings accept from it.
     private Socket? _queue;
+
+    // By which other channels name it, where they may give it connections.
+    private ulong _number;
+    private bool _numbered;
 
     public TransportChannel Channel => channel;
 
@@ -70,7 +77,7 @@ internal sealed class ListenerPartition(
 
     public Task Retired => _retired.Task;
 
-    private AcceptFlags Flags => AcceptFlags.Keep | (sockets.Lightweight ? AcceptFlags.LwSocket : AcceptFlags.None);
+    public AcceptFlags Flags => AcceptFlags.Keep | (sockets.Lightweight ? AcceptFlags.LwSocket : AcceptFlags.None);
 
     /// <summary>
     /// Starts accepting from <paramref name="fd"/>; with <paramref name="open"/> from a new socket on the same address.
@@ -93,7 +100,7 @@ internal sealed class ListenerPartition(
         Handle = handle;
         _ownQueue = ownQueue;
         channel.Add(this);
-        _queue = new Socket(new SafeSocketHandle(channel.Native.PeekFd(handle), ownsHandle: false));
+        _queue = Open(channel.Native.PeekFd(handle));
         return channel.Native.Accept(handle, Outstanding, Flags);
     }
 
@@ -133,7 +140,13 @@ internal sealed class ListenerPartition(
 
     private void OnAccept(in ChannelEvent channelEvent)
     {
-        if (channelEvent.Result >= 0)
+        if (channelEvent.IsTransferred)
+        {
+            OnTaken(in channelEvent);
+            return;
+        }
+
+        if (channelEvent.Result >= 0 && !TryGive(channelEvent.Handle))
         {
             Adopt(channelEvent.Handle);
         }
@@ -158,8 +171,139 @@ internal sealed class ListenerPartition(
         _ = RetryAsync();
     }
 
+    /// <summary>
+    /// Where channels are balanced, before the first accept. Until <see cref="Forget"/> other channels may give it
+    /// connections.
+    /// </summary>
+    public void Expect()
+    {
+        _number = channel.Arrivals.Number(this);
+        _numbered = true;
+    }
+
+    /// <summary>When nothing is on its way to it.</summary>
+    public void Forget()
+    {
+        if (_numbered)
+        {
+            _numbered = false;
+            channel.Arrivals.Release(_number);
+        }
+    }
+
+    /// <summary>Connections that wait to be accepted. Any thread.</summary>
+    public int QueueDepth => _queue is { } queue ? ListenSockets.QueueDepth(queue) : 0;
+
+    /// <summary>
+    /// The carrier of <paramref name="other"/>: a handle for this queue there, or a negative errno.
+    /// </summary>
+    public long RegisterCopy(TransportChannel other)
+    {
+        if (_queue is not { } queue)
+        {
+            return ChannelError.BadHandle;
+        }
+
+        bool held = false;
+        try
+        {
+            queue.SafeHandle.DangerousAddRef(ref held);
+            return other.Native.RegisterCopy((int)queue.SafeHandle.DangerousGetHandle(), 0);
+        }
+        catch (ObjectDisposedException)
+        {
+            return ChannelError.BadHandle;
+        }
+        finally
+        {
+            if (held)
+            {
+                queue.SafeHandle.DangerousRelease();
+            }
+        }
+    }
+
+    private Socket Open(int fd)
+    {
+        if (balancer is not null)
+        {
+            int copy = MegaPipe.Native.Channel.CopyFd(fd);
+            if (copy >= 0)
+            {
+                return new Socket(new SafeSocketHandle(copy, ownsHandle: true));
+            }
+        }
+
+        return new Socket(new SafeSocketHandle(fd, ownsHandle: false));
+    }
+
+    /// <summary>Gives a connection that was just accepted to another channel, if one should have it.</summary>
+    private bool TryGive(long handle)
+    {
+        if (balancer is null)
+        {
+            return false;
+        }
+
+        CarrierWatcher.Instance.Attend();
+        int taker = _stopped ? -1 : balancer.Choose(channel.Index);
+        if (taker < 0)
+        {
+            return false;
+        }
+
+        (ListenerPartition to, TransportChannel target) = listener.Partition(taker);
+        if (!to._numbered || !target.Arrivals.TryExpect())
+        {
+            return false;
+        }
+
+        if (channel.Native.Transfer(handle, target.Native, to._number) < 0)
+        {
+            target.Arrivals.Forget(); // its mailbox is full, or it has no room for lightweight sockets
+            return false;
+        }
+
+        channel.Add(new GivenConnection(this, target, handle));
+        channel.GivenCount++;
+        listener.OnJourney(1);
+        balancer.NoteGiven(channel.Index, taker);
+        return true;
+    }
+
+    /// <summary>A connection that another channel has accepted and given to this one.</summary>
+    private void OnTaken(in ChannelEvent channelEvent)
+    {
+        try
+        {
+            if (channelEvent.Result < 0)
+            {
+                TransportLog.AcceptFailed(
+                    endpoint.Logger, endpoint.EndPoint, ChannelError.Text(channelEvent.Result));
+                return;
+            }
+
+            channel.TakenCount++;
+            Adopt(channelEvent.Handle);
+        }
+        finally
+        {
+            listener.OnJourney(-1);
+        }
+    }
+
+    /// <summary>The kernel could not give it away.</summary>
+    public void TakeBack(GivenConnection given)
+    {
+        channel.Remove(given);
+        channel.GivenCount--;
+        given.Target.Arrivals.Forget();
+        listener.OnJourney(-1);
+        Adopt(given.Handle);
+    }
+
     [SuppressMessage("Design", "CA1031", Justification = "Whatever it was, it is the end of one connection.")]
-    private void Adopt(long handle)
+    public void Adopt(long handle)
     {
         MegaPipeConnection? connection = null;
         try
@@ -191,14 +335,14 @@ internal sealed class ListenerPartition(
 
     private void OnRetired()
     {
-        _retired.TrySetResult();
         _queue?.Dispose();
+        _retired.TrySetResult();
     }
 
     /// <summary>One accept has ended; the others of this partition may have, too, each with its own event.</summary>
     private async Task RetryAsync()
     {
-        await Task.Delay(s_retryAfter).ConfigureAwait(false);
+        await Task.Delay(RetryAfter).ConfigureAwait(false);
         channel.Post(_ =>
         {
             if (!_stopped)

@@ -12,7 +12,7 @@ using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
-internal sealed class MegaPipeConnectionListener : IConnectionListener
+internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalancedListener
 {
     private readonly ListenSocket _first;
     private readonly Socket _socket;
@@ -23,14 +23,18 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     private readonly Action _onDisposed;
     private readonly AcceptQueue _accepted;
     private readonly Lock _sync = new();
+    private readonly Balancer? _balancer;
+    private readonly List<QueueDrain> _drains = []; // the balancer's, until it is left
+    private int _onJourney;
     private Task? _unbind;
     private bool _left;
     private bool _disposed;
 
     private MegaPipeConnectionListener(
         ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
-        Action onDisposed)
+        Balancer? balancer, Action onDisposed)
     {
+        _balancer = socket.IsOurs ? balancer : null;
         _first = socket;
         _socket = socket.Socket;
         _options = options;
@@ -44,7 +48,8 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
             // A predecessor may have had more channels: its queues are served all the same.
             .. Enumerable.Range(0, Math.Max(channels.Channels.Count, 1 + socket.More.Length)).Select(index =>
                 new ListenerPartition(
-                    this, endpoint, channels.Channels[index % channels.Channels.Count], accepted)),
+                    this, endpoint, channels.Channels[index % channels.Channels.Count], accepted,
+                    _balancer)),
         ];
     }
 
@@ -55,9 +60,9 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     /// </summary>
     public static async Task<MegaPipeConnectionListener> BindAsync(
         ListenSocket socket, EndpointContext endpoint, MegaPipeTransportOptions options, ChannelSet channels,
-        Action onDisposed)
+        Action onDisposed, Balancer? balancer = null)
     {
-        MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, onDisposed);
+        MegaPipeConnectionListener listener = new(socket, endpoint, options, channels, balancer, onDisposed);
         try
         {
             await listener.StartAsync(socket.IsOurs && endpoint.EndPoint is IPEndPoint).ConfigureAwait(false);
@@ -137,6 +142,11 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
             _disposed = true;
         }
 
+        foreach (ListenerPartition partition in _partitions)
+        {
+            partition.Forget();
+        }
+
         foreach (MegaPipeConnection connection in _accepted.TakeRest())
         {
             connection.Abort();
@@ -150,11 +160,60 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
     internal void OnAccepted(MegaPipeConnection connection, TransportChannel channel) =>
         _accepted.Add(connection, channel);
 
+    /// <summary>Those of another channel, by its index.</summary>
+    internal (ListenerPartition Partition, TransportChannel Channel) Partition(int index) =>
+        (_partitions[index], _channels.Channels[index]);
+
+    /// <summary>Carriers: so many more accepted connections are on their way from one channel to another.</summary>
+    internal void OnJourney(int count) => Interlocked.Add(ref _onJourney, count);
+
+    public int QueueDepth(int channel)
+    {
+        int depth = 0;
+        foreach (ListenerPartition partition in _partitions)
+        {
+            depth += partition.Channel.Index == channel ? partition.QueueDepth : 0;
+        }
+
+        return depth;
+    }
+
+    public void Drain(int hung, int helper)
+    {
+        foreach (ListenerPartition partition in _partitions)
+        {
+            if (partition.Channel.Index == hung)
+            {
+                QueueDrain drain = new(partition, _partitions[helper], _channels.Channels[helper]);
+                _drains.Add(drain);
+                drain.Channel.Post(_ => drain.Start());
+            }
+        }
+    }
+
+    public void EndDrains(int back)
+    {
+        foreach (QueueDrain drain in _drains)
+        {
+            if (drain.Hung.Channel.Index == back)
+            {
+                drain.Channel.Post(_ => drain.Stop());
+            }
+        }
+
+        _drains.RemoveAll(drain => drain.Ended.IsCompleted);
+    }
+
     private async Task StartAsync(bool partitioned)
     {
         if (partitioned && _channels.Channels[0].SteeredCpu is >= 0 and { } cpu)
         {
             ListenSockets.SteerTo(_socket, cpu);
+        }
+
+        if (_balancer is not null && partitioned)
+        {
+            Array.ForEach(_partitions, partition => partition.Expect());
         }
 
         int[] errors = await StartPartitionsAsync(ownQueues: partitioned).ConfigureAwait(false);
@@ -163,6 +222,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
             // The first socket has something that another one cannot be given: all channels accept from the first.
             TransportLog.NotPartitioned(_endpoint.Logger, EndPoint);
             partitioned = false;
+            Array.ForEach(_partitions, partition => partition.Forget());
             errors = await StartPartitionsAsync(ownQueues: false).ConfigureAwait(false);
         }
 
@@ -174,6 +234,11 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         if (EndPoint is IPEndPoint)
         {
             Steer(partitioned);
+        }
+
+        if (partitioned)
+        {
+            _balancer?.Add(this);
         }
     }
 
@@ -238,11 +303,28 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
             await end.AcceptTheLastAsync().ConfigureAwait(false);
         }
 
+        _balancer?.Remove(this);
         _channels.Flows.Leave(_socket);
         await end.StopPartitionsAsync().ConfigureAwait(false);
+        await LeaveBalancerAsync().ConfigureAwait(false);
         CloseSockets();
         await end.UntilTheLastHaveAskedAsync().ConfigureAwait(false);
         _accepted.End();
+    }
+
+    /// <summary>Until what others accepted for a channel, or gave to it, has come.</summary>
+    private async Task LeaveBalancerAsync()
+    {
+        foreach (QueueDrain drain in _drains)
+        {
+            drain.Channel.Post(_ => drain.Stop());
+        }
+
+        await Task.WhenAll(_drains.Select(drain => drain.Ended)).ConfigureAwait(false);
+        while (Volatile.Read(ref _onJourney) != 0)
+        {
+            await Task.Delay(1).ConfigureAwait(false); // ends: the kernel brings each, or says that it could not
+        }
     }
 
     [SuppressMessage("Usage", "CA1816", Justification = "Socket has no other way to close without deleting the file.")]

@@ -14,15 +14,19 @@ internal sealed class SharedChannels
 {
     private readonly ILogger _logger;
 
-    private SharedChannels(ChannelSet set, MemoryPool<byte> pool, ILogger logger)
+    private SharedChannels(ChannelSet set, MemoryPool<byte> pool, Balancer? balancer, ILogger logger)
     {
         _logger = logger;
         Set = set;
         Pool = pool;
+        Balancer = balancer;
         Report = ChannelReport.For(set);
     }
 
     public ChannelSet Set { get; }
+
+    /// <summary>Evens out what the channels do, where that was asked for.</summary>
+    public Balancer? Balancer { get; }
 
     /// <summary>Reads the channels' counters.</summary>
     public Func<IReadOnlyList<MegaPipeChannelStatus>> Report { get; }
@@ -52,8 +56,16 @@ internal sealed class SharedChannels
     public static SharedChannels Start(
         MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools)
     {
-        SharedChannels channels = new(
-            ChannelSet.Start(options, logger), new TransportMemoryPools(pools).Create(), logger);
+        ChannelSet set = ChannelSet.Start(options, logger);
+        Balancer? balancer = set.Channels[0].Scheduling.Balanced
+            ? new Balancer(set.Channels, set.Flows, set.Flows.ChannelOfGroup.Length, options, logger)
+            : null;
+        SharedChannels channels = new(set, new TransportMemoryPools(pools).Create(), balancer, logger);
+        if (balancer is not null)
+        {
+            CarrierWatcher.Instance.Add(balancer);
+        }
+
         MegaPipeMetrics.Carriers = CarrierPool.Count;
         MegaPipeMetrics.Add(channels.Report);
         return channels;
@@ -63,6 +75,11 @@ internal sealed class SharedChannels
     public void Stop()
     {
         MegaPipeMetrics.Remove(Report);
+        if (Balancer is not null)
+        {
+            CarrierWatcher.Instance.Remove(Balancer);
+        }
+
         _ = StopAsync();
     }
 

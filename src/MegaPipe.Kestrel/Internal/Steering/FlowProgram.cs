@@ -60,7 +60,9 @@ internal static class FlowProgram
     public static int MostGroupsFor(int channels) => channels <= byte.MaxValue + 1 ? MostGroups : MostGroups / 2;
 
     /// <summary>By the connection's hash. A value that no channel has leaves it to the kernel's own hash.</summary>
-    public static BpfInstruction[] ByHash(ReadOnlySpan<ushort> channelOfGroup)
+    /// <param name="channelOfGroup">A power of two of groups.</param>
+    /// <param name="byAddress">Acts as if no device had a hash: what a client can foresee, for measurements.</param>
+    public static BpfInstruction[] ByHash(ReadOnlySpan<ushort> channelOfGroup, bool byAddress = false)
     {
         if (channelOfGroup.Length is < LeastGroups or > MostGroups)
         {
@@ -68,7 +70,7 @@ internal static class FlowProgram
                 nameof(channelOfGroup), channelOfGroup.Length, "No number of flow groups.");
         }
 
-        return Build(LoadHash(), channelOfGroup);
+        return Build(LoadHash(byAddress), channelOfGroup);
     }
 
     /// <summary>By the CPU that received the packet; CPUs past the table count from its start again.</summary>
@@ -91,9 +93,9 @@ internal static class FlowProgram
     /// <summary>
     /// The device's or the sender's hash. Where there is none (some devices), one of the client's address and port.
     /// </summary>
-    private static BpfInstruction[] LoadHash() =>
+    private static BpfInstruction[] LoadHash(bool byAddress = false) =>
     [
-        new(LoadWord, 0, 0, HashAt),
+        byAddress ? new(LoadImmediate, 0, 0, 0) : new(LoadWord, 0, 0, HashAt),
         new(JumpIfEqual, 0, 13, 0), // there is one: to the end
         new(LoadByte, 0, 0, NetworkHeader),
         new(JumpIfGreaterOrEqual, 5, 0, 0x60),

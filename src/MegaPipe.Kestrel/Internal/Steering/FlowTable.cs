@@ -16,6 +16,7 @@ internal sealed class FlowTable : IFlowSteering
     private readonly Lock _sync = new();
     private readonly List<(Socket Member, bool ByCpu)> _groups = [];
     private readonly bool _refused;
+    private readonly bool _byAddress;
     private ushort[] _channelOfGroup;
     private ushort[] _channelOfCpu;
     private BpfInstruction[] _byHash;
@@ -24,11 +25,13 @@ internal sealed class FlowTable : IFlowSteering
     /// <param name="channels">Their number.</param>
     /// <param name="cpus">The CPUs of each channel; none: it has all.</param>
     /// <param name="refused">Acts as if the kernel took no program.</param>
-    public FlowTable(int channels, IReadOnlyList<int[]> cpus, bool refused = false)
+    /// <param name="byAddress">Acts as if no device had a hash.</param>
+    public FlowTable(int channels, IReadOnlyList<int[]> cpus, bool refused = false, bool byAddress = false)
     {
         _refused = refused;
+        _byAddress = byAddress;
         _channelOfGroup = InTurn(channels);
-        _byHash = FlowProgram.ByHash(_channelOfGroup);
+        _byHash = FlowProgram.ByHash(_channelOfGroup, byAddress);
         _channelOfCpu = OfCpus(cpus);
         _byCpu = FlowProgram.ByCpu(_channelOfCpu);
     }
@@ -126,7 +129,7 @@ internal sealed class FlowTable : IFlowSteering
     /// <inheritdoc/>
     public bool Apply(ReadOnlySpan<ushort> channelOfGroup)
     {
-        BpfInstruction[] program = FlowProgram.ByHash(channelOfGroup);
+        BpfInstruction[] program = FlowProgram.ByHash(channelOfGroup, _byAddress);
         lock (_sync)
         {
             (BpfInstruction[] before, _byHash) = (_byHash, program);

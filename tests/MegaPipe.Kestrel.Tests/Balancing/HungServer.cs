@@ -1,0 +1,85 @@
+// A child process with few carriers, as in BoundedServer, whose handlers block until a channel has none.
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Tests.Scheduling;
+using MegaPipe.Kestrel.Tests.Support;
+
+namespace MegaPipe.Kestrel.Tests.Balancing;
+
+internal static class HungServer
+{
+    public const string Command = "hung-server";
+
+    private const int Channels = 2;
+    private const int Clients = 40;
+
+    /// <summary>What the ring of the hung channel has accepted waits in it until it is back.</summary>
+    private const int Caught = 4;
+
+    private const int ChannelHung = 109;
+    private const int ChannelBack = 110;
+
+    public static async Task<int> RunAsync(string[] arguments)
+    {
+        bool steeringRefused = bool.Parse(arguments[0]);
+        using ManualResetEventSlim release = new();
+        int blocked = 0;
+        // Not disposed: what a process opens at first use would count as left behind.
+        HostHarness host = await HostHarness.StartAsync(
+            TransportKind.MegaPipeInline,
+            context =>
+            {
+                if (context.Request.Path == "/block")
+                {
+                    Interlocked.Increment(ref blocked);
+                    release.Wait(2 * InTimeExtensions.Limit);
+                }
+
+                return context.Answer("x");
+            },
+            setup => setup.Transport.MegaPipe = options =>
+            {
+                options.Channels = Channels;
+                options.MaxCarriers = 2 * Channels;
+                options.Steering = MegaPipeSteering.Balanced;
+                options.SteeringRefused = steeringRefused;
+            });
+        Console.WriteLine($"{ChildProcess.Ready}{host.BaseAddress.Port}");
+        await host.AssertServesAsync();
+        List<Task> all = [];
+        for (int i = 0; i < Channels + 1; i++)
+        {
+            all.Add(host.AssertServesAsync("/block"));
+            await Eventually.True(() => Volatile.Read(ref blocked) == all.Count);
+        }
+
+        // One carrier is left, for two channels.
+        await Eventually.True(() => CarrierPool.Instance.SpareCount == 0 && Any(host, "groups", 0));
+        string answer = "hung without groups; ";
+        int served = 0;
+        for (int i = 0; i < Clients; i++)
+        {
+            all.Add(ServeAsync());
+        }
+
+        await Eventually.True(
+            () => Volatile.Read(ref served) >= Clients - Caught, () => $"{served} of {Clients} were served");
+        Assert.InRange(host.Logs.Count(ChannelHung), 1, int.MaxValue);
+        answer += "clients served; ";
+        release.Set();
+        await Task.WhenAll(all).InTime();
+        await Eventually.True(() => !Any(host, "groups", 0));
+        await Eventually.True(() => host.Logs.Count(ChannelHung) == host.Logs.Count(ChannelBack));
+        await host.StopAsync();
+        Console.WriteLine($"{answer}back with all groups");
+        return 0;
+
+        async Task ServeAsync()
+        {
+            await host.AssertServesAsync();
+            Interlocked.Increment(ref served);
+        }
+    }
+
+    private static bool Any(HostHarness host, string counter, long value) =>
+        host.Status!.GetChannels().Any(channel => channel.Counters[counter] == value);
+}
