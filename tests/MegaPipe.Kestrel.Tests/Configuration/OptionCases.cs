@@ -37,6 +37,7 @@ internal static class OptionCases
         (nameof(MegaPipeTransportOptions.MaxCarriers), "300", 300),
         (nameof(MegaPipeTransportOptions.MaxPoolThreads), "77", 77),
         (nameof(MegaPipeTransportOptions.Steering), "Cpu", MegaPipeSteering.Cpu),
+        (nameof(MegaPipeTransportOptions.SourcePorts), "perchannel", MegaPipeSourcePorts.PerChannel),
         (nameof(MegaPipeTransportOptions.Fallback), "Fail", MegaPipeFallback.Fail),
         (nameof(MegaPipeTransportOptions.FinOnError), "true", true),
         (nameof(MegaPipeTransportOptions.ShareAddress), "True", true),

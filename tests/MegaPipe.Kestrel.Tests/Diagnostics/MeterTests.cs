@@ -15,6 +15,7 @@ public sealed class MeterTests
     [
         ("megapipe.connections.active", "connections"),
         ("megapipe.connections.accepted", "accepted"),
+        ("megapipe.connections.connected", "connected"),
         ("megapipe.connections.reset", "resets"),
         ("megapipe.system_calls", "system_calls"),
         ("megapipe.requests", "requests"),

@@ -15,7 +15,7 @@ public sealed class LayerTests
 
     /// <summary>From the ground up.</summary>
     private static readonly string[] s_layers =
-        ["Diagnostics", "Configuration", "Carrying", "Channels", "Pipes", "Connections", "Listening"];
+        ["Diagnostics", "Configuration", "Carrying", "Channels", "Pipes", "Connections", "Listening", "Connecting"];
 
     private static readonly Architecture s_architecture =
         new ArchLoader().LoadAssemblies(typeof(MegaPipeTransportFactory).Assembly).Build();
@@ -49,6 +49,9 @@ public sealed class LayerTests
     {
         IObjectProvider<IType> entries = Types().That().Are(
             typeof(MegaPipeTransportFactory), typeof(MegaPipeConnectionContextFactory), typeof(MegaPipeStatus),
+            typeof(MegaPipeChannels), typeof(MegaPipeConnectionFactory), typeof(MegaPipeHttpMessageHandler),
+            typeof(System.Net.Http.SocketsHttpHandlerMegaPipeExtensions),
+            typeof(Microsoft.Extensions.DependencyInjection.HttpClientBuilderMegaPipeExtensions),
             typeof(Microsoft.AspNetCore.Hosting.WebHostBuilderMegaPipeExtensions),
             typeof(Microsoft.Extensions.DependencyInjection.MegaPipeServiceCollectionExtensions));
         Types().That().ResideInNamespaceMatching($@"^{Root}\.").Should().NotDependOnAny(entries).Check(s_architecture);

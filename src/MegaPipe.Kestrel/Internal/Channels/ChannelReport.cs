@@ -16,6 +16,7 @@ internal static class ChannelReport
         {
             ["connections"] = channel.ConnectionCount,
             ["accepted"] = channel.AcceptedCount,
+            ["connected"] = channel.ConnectedCount,
             ["resets"] = channel.ResetCount,
             ["pauses"] = channel.PauseCount,
             ["inline"] = channel.InlineCount,

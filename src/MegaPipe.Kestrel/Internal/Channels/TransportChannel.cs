@@ -51,12 +51,18 @@ internal sealed class TransportChannel : Carried
 
     public long AcceptedCount;
 
+    /// <summary>Outgoing connections that were made.</summary>
+    public long ConnectedCount;
+
     public long ResetCount;
 
     public long PauseCount;
 
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount;
+
+    /// <summary>Outgoing connections that are being made, or are to be. Any thread.</summary>
+    public int ConnectingCount;
 
     /// <summary>
     /// Has the carrier perform <paramref name="request"/>. From any thread. A push from a continuation on this
@@ -191,7 +197,8 @@ internal sealed class TransportChannel : Carried
     [SuppressMessage("Design", "CA1031", Justification = "See above; nothing is known of the exception.")]
     private void TryApply(in ChannelEvent channelEvent)
     {
-        long handle = channelEvent.Stage == Stage.Accept ? channelEvent.Source : channelEvent.Handle;
+        bool accepted = channelEvent.Stage == Stage.Accept && !channelEvent.IsConnected;
+        long handle = accepted ? channelEvent.Source : channelEvent.Handle;
         if (Find(handle) is not { } owner)
         {
             return;
@@ -233,6 +240,25 @@ internal sealed class TransportChannel : Carried
         Debug.Assert(_owners[slot] is null);
         _owners[slot] = owner;
         _ownerCount++;
+    }
+
+    /// <summary>The carrier: from here on the events of the handle go to <paramref name="owner"/>.</summary>
+    internal void Replace(IHandleOwner old, IHandleOwner owner)
+    {
+        Debug.Assert(Has(old) && old.Handle == owner.Handle);
+        _owners[HandleSlot.Of(owner.Handle)] = owner;
+    }
+
+    /// <summary>The carrier: the owners of all handles, of which <paramref name="action"/> may end some.</summary>
+    internal void ForEachOwner(Action<IHandleOwner> action)
+    {
+        foreach (IHandleOwner? owner in _owners)
+        {
+            if (owner is not null)
+            {
+                action(owner);
+            }
+        }
     }
 
     /// <summary>

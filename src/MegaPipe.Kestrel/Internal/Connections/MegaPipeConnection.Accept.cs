@@ -1,5 +1,6 @@
-// Stage accept: the connection joins its channel.
+// Stage accept: the connection joins its channel, accepted, connected or given.
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Connections;
@@ -15,6 +16,18 @@ internal sealed partial class MegaPipeConnection
         Channel.Add(this);
         Channel.ConnectionCount++;
         Channel.AcceptedCount++;
+        StartReceiving();
+    }
+
+    /// <summary>
+    /// The carrier, when a connect has ended well: takes the handle over from who has made it. Reading starts in the
+    /// same batch.
+    /// </summary>
+    public void StartConnected(IHandleOwner maker)
+    {
+        Channel.Replace(maker, this);
+        Channel.ConnectionCount++;
+        Channel.ConnectedCount++;
         StartReceiving();
     }
 
