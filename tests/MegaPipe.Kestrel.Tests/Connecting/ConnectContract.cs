@@ -94,6 +94,9 @@ public abstract class ConnectContract(TransportKind kind)
                 await Assert.ThrowsAnyAsync<OperationCanceledException>(() => connect.InTime());
             Assert.Equal(cancel.Token, error.CancellationToken);
         }
+
+        // Not only when the factory ends.
+        await Eventually.True(() => LeakCheck.Sum(harness.Status, "handles_live") == 0);
     }
 
     [Fact]

@@ -57,14 +57,8 @@ public sealed class HttpClientOnSockets() : HttpClientContract(TransportKind.Soc
 [Trait("Transport", "MegaPipe"), Trait("Area", "HttpClient")]
 public sealed class HttpClientOnMegaPipe() : HttpClientContract(TransportKind.MegaPipe);
 
-[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "HttpClient")]
-public sealed class HttpClientOnMegaPipeThreadPool() : HttpClientContract(TransportKind.MegaPipeThreadPool);
-
 [Trait("Transport", "MegaPipeInline"), Trait("Area", "HttpClient")]
 public sealed class HttpClientOnMegaPipeInline() : HttpClientContract(TransportKind.MegaPipeInline);
-
-[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "HttpClient")]
-public sealed class HttpClientOnMegaPipeLwsocketAlways() : HttpClientContract(TransportKind.MegaPipeLwsocketAlways);
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "HttpClient")]
 public sealed class HttpClientOnMegaPipeSmallBuffers() : HttpClientContract(TransportKind.MegaPipeSmallBuffers);
@@ -78,14 +72,8 @@ public sealed class BackendFaultOnSockets() : BackendFaultContract(TransportKind
 [Trait("Transport", "MegaPipe"), Trait("Area", "BackendFault")]
 public sealed class BackendFaultOnMegaPipe() : BackendFaultContract(TransportKind.MegaPipe);
 
-[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "BackendFault")]
-public sealed class BackendFaultOnMegaPipeThreadPool() : BackendFaultContract(TransportKind.MegaPipeThreadPool);
-
 [Trait("Transport", "MegaPipeInline"), Trait("Area", "BackendFault")]
 public sealed class BackendFaultOnMegaPipeInline() : BackendFaultContract(TransportKind.MegaPipeInline);
-
-[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "BackendFault")]
-public sealed class BackendFaultOnMegaPipeLwsocketAlways() : BackendFaultContract(TransportKind.MegaPipeLwsocketAlways);
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "BackendFault")]
 public sealed class BackendFaultOnMegaPipeSmallBuffers() : BackendFaultContract(TransportKind.MegaPipeSmallBuffers);
@@ -98,9 +86,6 @@ public sealed class ProxyOnSockets() : ProxyContract(TransportKind.Sockets);
 
 [Trait("Transport", "MegaPipe"), Trait("Area", "Proxy")]
 public sealed class ProxyOnMegaPipe() : ProxyContract(TransportKind.MegaPipe);
-
-[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "Proxy")]
-public sealed class ProxyOnMegaPipeThreadPool() : ProxyContract(TransportKind.MegaPipeThreadPool);
 
 [Trait("Transport", "MegaPipeInline"), Trait("Area", "Proxy")]
 public sealed class ProxyOnMegaPipeInline() : ProxyContract(TransportKind.MegaPipeInline);

@@ -139,10 +139,10 @@ public abstract class ProxyContract(TransportKind kind)
         while (before != Interlocked.Read(ref sent))
         {
             before = Interlocked.Read(ref sent);
-            await Task.Delay(200);
+            await Task.Delay(100);
         }
 
-        Assert.InRange(before, 1, 100 << 20); // the kernel's buffers on both legs, and ours
+        Assert.InRange(before, 0, 100 << 20); // the kernel's buffers on both legs, and ours
         client.Reset();
     }
 
