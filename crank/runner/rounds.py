@@ -44,13 +44,17 @@ class Scenario:
         self._options = options
         self._progress = progress
         self._runs = []  # (target, application job, load job, [ports])
+        self._backend = None  # a job that all targets ask
+        self._backend_port = options.base_port + len(targets) * PORTS_PER_TARGET
         for index, target in enumerate(targets):
             port = options.base_port + index * PORTS_PER_TARGET
             variables = {
                 "duration": options.seconds, "warmup": 0, "serverCpus": options.server_cpus,
-                "loadCpus": options.load_cpus, **options.variables, "serverPort": port, "h2cPort": port + 1}
+                "loadCpus": options.load_cpus, **options.variables, "serverPort": port, "h2cPort": port + 1,
+                "backendPort": self._backend_port}
             jobs = {} if target.command else {"application": target.name}
             jobs = conf.resolve(config, name, options.profiles, variables, jobs)
+            self._backend = jobs.get("backend")
             if not target.fits(jobs["load"]):
                 self.skipped.append(target.name)
                 continue
@@ -66,13 +70,17 @@ class Scenario:
         started, folder = [], None
         try:
             folder = servers.lay_out(self._runs[0][2].sources)
-            for run in self._runs:
-                started.append(self._start(*run))
-            for server in started:
+            if self._backend:
+                started.append(servers.Server(
+                    self._backend.name, servers.command_of(self._backend), [self._backend_port], self._backend.sources,
+                    self._backend.ready_text))
+                started[0].wait_until_ready()
+            under_test = [self._start(*run, started) for run in self._runs]
+            for server in under_test:
                 server.wait_until_ready()
                 server.check_identity()
-            visits = list(zip(self._runs, started, [
-                {"name": server.name, "rounds": [], "restBytes": server.resident_bytes()} for server in started]))
+            visits = list(zip(self._runs, under_test, [
+                {"name": server.name, "rounds": [], "restBytes": server.resident_bytes()} for server in under_test]))
             for _ in range(self._options.warmup_visits):
                 for run, server, _ in visits:
                     self._visit(run, server, folder)
@@ -120,14 +128,18 @@ class Scenario:
         return {**steady, "compiledMeanwhile": meanwhile,
                 "settled": None if before is None else meanwhile <= FEW_METHODS}
 
-    def _start(self, target, application, load, ports):
+    def _start(self, target, application, load, ports, started):
+        """Starts a target, which is to be ended with the others."""
         if target.command:
-            command = servers.pinned(
-                self._options.server_cpus, shlex.split(target.command.replace("{port}", str(ports[0]))))
-            return servers.Server(target.name, command, ports[:1])
-        url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
-        return servers.Server(
-            target.name, servers.command_of(application), ports, application.sources, application.ready_text, url)
+            text = target.command.replace("{port}", str(ports[0])).replace("{backend}", str(self._backend_port))
+            command = servers.pinned(self._options.server_cpus, shlex.split(text))
+            server = servers.Server(target.name, command, ports[:1])
+        else:
+            url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
+            server = servers.Server(
+                target.name, servers.command_of(application), ports, application.sources, application.ready_text, url)
+        started.append(server)
+        return server
 
     def _visit(self, run, server, folder):
         target, _, load, _ = run

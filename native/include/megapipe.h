@@ -310,6 +310,11 @@ MP_API int32_t mp_peek_fd(struct mp_channel *channel, mp_handle handle);
  * cannot tell). Works at once. */
 MP_API int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity);
 
+/* Sets an option of the handle's socket, as setsockopt(2) does, at once. A lightweight socket gets an fd for the
+ * moment. 0, -EBADF, -ENOTSUP (as above), -EAGAIN (no memory for a request), -EMFILE, or what setsockopt(2) says. */
+MP_API int32_t mp_set_option(struct mp_channel *channel, mp_handle handle, int32_t level, int32_t name,
+			     const void *value, uint32_t bytes);
+
 /* Gives a connection with nothing in flight to another channel, where it arrives as an ACCEPT event with
  * MP_EVENT_TRANSFERRED and `cookie`. Here: a CLOSE event with MP_EVENT_RETIRED | MP_EVENT_GIVEN, or a negative result
  * with MP_EVENT_GIVEN alone when the target could not take it (the handle stays). The target must outlive the event;

@@ -130,3 +130,22 @@ int32_t mp_local_address(struct mp_channel *channel, mp_handle handle, void *add
 	mp_os_close(fd);
 	return result;
 }
+
+int32_t mp_set_option(struct mp_channel *channel, mp_handle handle, int32_t level, int32_t name, const void *value,
+		      uint32_t bytes)
+{
+	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+	int32_t fd, result;
+
+	if (!slot)
+		return -EBADF;
+	if (!(slot->flags & MP_SLOT_FIXED))
+		return mp_os_set_option(slot->fd, level, name, value, bytes);
+	/* As above: what is set is the socket's, not the descriptor's. */
+	fd = make_fd(channel, slot);
+	if (fd < 0)
+		return fd;
+	result = mp_os_set_option(fd, level, name, value, bytes);
+	mp_os_close(fd);
+	return result;
+}

@@ -128,6 +128,11 @@ int32_t mp_os_name(int32_t fd, bool peer, void *address, uint32_t capacity)
 	return (int32_t)bytes;
 }
 
+int32_t mp_os_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t bytes)
+{
+	return setsockopt(fd, level, name, value, bytes) ? -errno : 0;
+}
+
 uint32_t mp_os_fd_limit(void)
 {
 	struct rlimit limit;

@@ -29,6 +29,7 @@ int32_t mp_os_notify(int32_t eventfd);
 void mp_os_close(int32_t fd);
 int32_t mp_os_duplicate(int32_t fd);
 int32_t mp_os_name(int32_t fd, bool peer, void *address, uint32_t capacity);
+int32_t mp_os_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t bytes);
 uint32_t mp_os_fd_limit(void);
 
 /* CLOCK_MONOTONIC. */

@@ -181,6 +181,15 @@ int32_t mp_os_name(int32_t fd, bool peer, void *address, uint32_t capacity)
 	return sizeof name;
 }
 
+int32_t mp_os_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t bytes)
+{
+	(void)level;
+	(void)name;
+	(void)value;
+	(void)fake_file(fake_fd_file(fd));
+	return bytes < sizeof(int) ? -EINVAL : 0;
+}
+
 uint32_t mp_os_fd_limit(void)
 {
 	return FAKE_FDS;

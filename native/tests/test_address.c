@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -239,6 +240,39 @@ static void to_fd_gives_a_second_way_to_the_socket(void)
 	}
 }
 
+/* Of an ordinary socket and of a lightweight one: seen through a second descriptor. */
+static void option_set_is_the_sockets(void)
+{
+	for (uint32_t flags = 0; flags <= MP_ACCEPT_LWSOCKET; flags++) {
+		struct rig_link link;
+		struct sockaddr_storage address;
+		struct rig rig;
+		socklen_t bytes, got_bytes = sizeof(int);
+		int32_t listener = listen_fd(AF_INET, 0, &address, &bytes), fd;
+		int on = 1, got = 0;
+
+		if (flags && !kernel_has(MP_FEATURE_FD_INSTALL)) {
+			close(listener);
+			continue;
+		}
+		rig_open(&rig, NULL);
+		link.handle = mp_connect(rig.channel, &address, bytes, 5, flags);
+		CHECK_EQUAL(0, rig_take(&rig, link.handle, MP_STAGE_ACCEPT).result);
+		link.peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		CHECK_EQUAL(0, mp_set_option(rig.channel, link.handle, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+		fd = mp_to_fd(rig.channel, link.handle);
+		CHECK(fd >= 0);
+		CHECK_EQUAL(0, getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &got, &got_bytes));
+		CHECK_EQUAL(1, got);
+		close(fd);
+		CHECK_EQUAL(-EINVAL, mp_set_option(rig.channel, link.handle, IPPROTO_TCP, TCP_NODELAY, &on, 1));
+		rig_unlink(&rig, &link, 0);
+		CHECK_EQUAL(-EBADF, mp_set_option(rig.channel, link.handle, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+		close(listener);
+		rig_close(&rig);
+	}
+}
+
 static void to_fd_without_fd_install_is_not_supported(void)
 {
 	struct mp_config config = rig_config(MP_CONFIG_NO_FD_INSTALL);
@@ -250,6 +284,7 @@ static void to_fd_without_fd_install_is_not_supported(void)
 	link = rig_link(&rig, AF_INET, MP_ACCEPT_LWSOCKET);
 	CHECK_EQUAL(-ENOTSUP, mp_to_fd(rig.channel, link.handle));
 	CHECK_EQUAL(-ENOTSUP, mp_local_address(rig.channel, link.handle, &address, sizeof address));
+	CHECK_EQUAL(-ENOTSUP, mp_set_option(rig.channel, link.handle, IPPROTO_TCP, TCP_NODELAY, &rig, 4));
 	rig_unlink(&rig, &link, 0);
 	rig_close(&rig);
 }
@@ -315,6 +350,7 @@ int main(int argc, char **argv)
 		TEST(unix_path_listener_accepts),
 		TEST(to_fd_gives_a_second_way_to_the_socket),
 		TEST(to_fd_without_fd_install_is_not_supported),
+		TEST(option_set_is_the_sockets),
 		TEST(cookie_set_comes_back_in_later_events),
 	};
 

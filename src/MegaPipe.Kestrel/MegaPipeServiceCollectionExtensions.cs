@@ -1,6 +1,7 @@
 // Registration in the service collection: options, status, transport factory.
 using MegaPipe.Kestrel;
 using MegaPipe.Kestrel.Internal.Configuration;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Listening;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.DependencyInjection.Extensions;
@@ -18,12 +19,7 @@ public static class MegaPipeServiceCollectionExtensions
         this IServiceCollection services, Action<MegaPipeTransportOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(services);
-        services.AddOptions<MegaPipeTransportOptions>().ValidateOnStart();
-        services.TryAddEnumerable(
-            ServiceDescriptor.Singleton<IConfigureOptions<MegaPipeTransportOptions>, OptionsBinder>());
-        services.TryAddEnumerable(
-            ServiceDescriptor.Singleton<IValidateOptions<MegaPipeTransportOptions>, OptionsValidator>());
-        services.TryAddSingleton<MegaPipeStatus>();
+        AddChannels(services);
         StockTransport.Add(services);
 
         // Kestrel asks the factory that was registered last first.
@@ -38,5 +34,47 @@ public static class MegaPipeServiceCollectionExtensions
         }
 
         return services;
+    }
+
+    /// <summary>
+    /// Registers <see cref="MegaPipeConnectionFactory"/>, which makes outgoing connections on channels: those of the
+    /// host's endpoints where <c>UseMegaPipe</c> serves them, otherwise channels of its own. It is the services'
+    /// <see cref="IConnectionFactory"/> unless they have one.
+    /// </summary>
+    /// <param name="services">The services.</param>
+    /// <param name="configure">Options that win over configuration; may be null.</param>
+    public static IServiceCollection AddMegaPipeConnections(
+        this IServiceCollection services, Action<MegaPipeTransportOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(services);
+        services.AddLogging();
+        AddChannels(services);
+        services.TryAddSingleton(static provider => new MegaPipeConnectionFactory(
+            provider.GetRequiredService<MegaPipeChannels>(),
+            provider.GetRequiredService<Logging.ILoggerFactory>()));
+        services.TryAddSingleton<IConnectionFactory>(
+            static provider => provider.GetRequiredService<MegaPipeConnectionFactory>());
+        if (configure is not null)
+        {
+            services.Configure(configure);
+        }
+
+        return services;
+    }
+
+    private static void AddChannels(IServiceCollection services)
+    {
+        services.AddOptions<MegaPipeTransportOptions>().ValidateOnStart();
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IConfigureOptions<MegaPipeTransportOptions>, OptionsBinder>());
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IValidateOptions<MegaPipeTransportOptions>, OptionsValidator>());
+        services.TryAddSingleton<MegaPipeStatus>();
+        services.TryAddSingleton(static provider => new MegaPipeChannels(
+            provider.GetRequiredService<IOptions<MegaPipeTransportOptions>>().Value,
+            new GuardedLogger(
+                provider.GetRequiredService<Logging.ILoggerFactory>().CreateLogger(TransportLog.Category)),
+            provider.GetService<IMemoryPoolFactory<byte>>(),
+            provider.GetRequiredService<MegaPipeStatus>()));
     }
 }

@@ -5,7 +5,6 @@ using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Listening;
-using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -24,14 +23,14 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
     private readonly ILogger _logger;
     private readonly ILogger _startLogger;
     private readonly MegaPipeStatus _status;
+    private readonly MegaPipeChannels _channels;
 
     // Guards what follows: an endpoint may be bound while the last other one is being disposed.
     private readonly Lock _sync = new();
     private IConnectionListenerFactory? _fallback;
-    private SharedChannels? _channels;
+    private SharedChannels? _announced;
     private Takeover? _takeover;
     private int _listeners;
-    private bool _announced;
 
     /// <summary>Creates the factory.</summary>
     /// <param name="options">The options; validated here, so that a wrong value stops the host.</param>
@@ -55,6 +54,8 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         _logger = new GuardedLogger(loggerFactory.CreateLogger(TransportLog.Category));
         _startLogger = loggerFactory.CreateLogger(TransportLog.StartCategory);
         _status = status;
+        _channels = services.GetService<MegaPipeChannels>() ??
+            new MegaPipeChannels(_options, _logger, services.GetService<IMemoryPoolFactory<byte>>(), status);
     }
 
     /// <summary>
@@ -83,24 +84,29 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
     {
         ArgumentNullException.ThrowIfNull(endpoint);
         SharedChannels? channels;
+        IConnectionListenerFactory? fallback = null;
         lock (_sync)
         {
-            if (_fallback is null && _channels is null)
+            channels = _channels.Hold(out string? reason);
+            if (channels is null)
             {
-                Begin();
+                fallback = _fallback ??= FallBack(reason!);
             }
-
-            channels = _channels;
-            _listeners += channels is null ? 0 : 1;
+            else
+            {
+                _status.Transport = "megapipe";
+                _takeover ??= Takeover.Begin(_options, _services, _logger);
+                _listeners++;
+            }
         }
 
         if (channels is null)
         {
-            return await _fallback!.BindAsync(endpoint, CancellationToken.None).ConfigureAwait(false);
+            return await fallback!.BindAsync(endpoint, CancellationToken.None).ConfigureAwait(false);
         }
 
         IConnectionListener listener = await BindHereAsync(endpoint, channels).ConfigureAwait(false);
-        Announce();
+        Announce(channels);
         return listener;
     }
 
@@ -129,62 +135,28 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         return listener;
     }
 
-    /// <summary>Starts the channels, or decides for the stock transport.</summary>
-    private void Begin()
-    {
-        string? reason = _options.DeniedFor ?? MegaPipeFeatures.Reason;
-        _status.Options = OptionsReport.Describe(_options);
-        _status.Features =
-        [
-            .. MegaPipeFeatures.Features.Select(
-                feature => new MegaPipeFeatureStatus(feature.Name, feature.Available, feature.Reason)),
-        ];
-        if (reason is null)
-        {
-            try
-            {
-                _channels = SharedChannels.Start(
-                    _options, _logger, _services.GetService<IMemoryPoolFactory<byte>>());
-            }
-            catch (Exception error) when (error is PlatformNotSupportedException or SocketException)
-            {
-                reason = error.Message;
-            }
-        }
-
-        if (reason is not null)
-        {
-            FallBack(reason);
-            return;
-        }
-
-        _announced = false;
-        _takeover = Takeover.Begin(_options, _services, _logger);
-        _status.Transport = "megapipe";
-        _status.SetChannels(_channels!.Report, _channels.Move);
-    }
-
-    private void FallBack(string reason)
+    private IConnectionListenerFactory FallBack(string reason)
     {
         StockTransport.ThrowIfNotAllowed(_options, reason);
         TransportLog.Fallback(_startLogger, reason);
-        _fallback = StockTransport.Create(_services, _options);
+        IConnectionListenerFactory stock = StockTransport.Create(_services, _options);
         _status.Transport = "sockets";
         _status.FallbackReason = reason;
         _status.Options = OptionsReport.Describe(_options, StockTransport.Options(_services));
+        return stock;
     }
 
     /// <summary>Says once what serves: after the bind, which may have failed.</summary>
-    private void Announce()
+    private void Announce(SharedChannels channels)
     {
         lock (_sync)
         {
-            if (_announced)
+            if (ReferenceEquals(_announced, channels))
             {
                 return;
             }
 
-            _announced = true;
+            _announced = channels;
         }
 
         TransportLog.Started(
@@ -195,25 +167,20 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         }
     }
 
-    /// <summary>With the last listener the channels end, as soon as their connections have.</summary>
+    /// <summary>The last one ends what the next process takes over, and what it has of the channels.</summary>
     private void OnListenerDisposed()
     {
-        SharedChannels? last;
-        Takeover? takeover;
+        Takeover? takeover = null;
         lock (_sync)
         {
-            if (--_listeners > 0)
+            if (--_listeners == 0)
             {
-                return;
+                takeover = _takeover;
+                _takeover = null;
             }
-
-            last = _channels;
-            _channels = null;
-            takeover = _takeover;
-            _takeover = null;
         }
 
         takeover?.Dispose();
-        last?.Stop();
+        _channels.Release();
     }
 }

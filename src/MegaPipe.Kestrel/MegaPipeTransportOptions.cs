@@ -84,6 +84,19 @@ public enum MegaPipeSteering
     Balanced,
 }
 
+/// <summary>How the source port of an outgoing TCP connection is chosen.</summary>
+public enum MegaPipeSourcePorts
+{
+    /// <summary>The kernel picks any.</summary>
+    Any,
+
+    /// <summary>
+    /// Its lowest bits are the channel's number (Fastsocket's Receive Flow Deliver), for networks that steer replies by
+    /// their destination port; any port where none of these is free. Such connections are ordinary sockets.
+    /// </summary>
+    PerChannel,
+}
+
 /// <summary>Options of the MegaPipe transport; configuration section <c>MegaPipe</c>.</summary>
 public sealed class MegaPipeTransportOptions
 {
@@ -186,6 +199,9 @@ public sealed class MegaPipeTransportOptions
     /// Balanced steering only: flow groups go from channels with more work to those with less. Default true.
     /// </summary>
     public bool MigrateFlowGroups { get; set; } = true;
+
+    /// <summary>How the source port of an outgoing TCP connection is chosen. Default Any.</summary>
+    public MegaPipeSourcePorts SourcePorts { get; set; } = MegaPipeSourcePorts.Any;
 
     /// <summary>What happens where io_uring cannot be used. Default Sockets.</summary>
     public MegaPipeFallback Fallback { get; set; } = MegaPipeFallback.Sockets;

@@ -1,6 +1,7 @@
 // What can be asked about a handle: addresses and file descriptors. The calls of accepted connections' set-up, not of
 // each operation.
 using System.Net;
+using Tmds.Linux;
 
 namespace MegaPipe.Native;
 
@@ -39,6 +40,34 @@ internal sealed unsafe partial class Channel
         }
 
         return error > 0 ? SocketAddressCodec.Decode(address[..error]) : null;
+    }
+
+    /// <summary>
+    /// Sets an option of the handle's socket, with a system call; a lightweight socket gets an fd for the moment.
+    /// 0 or a negative errno.
+    /// </summary>
+    public int SetOption(long handle, int level, int name, int value) =>
+        NativeMethods.mp_set_option(Pointer, handle, level, name, &value, sizeof(int));
+
+    /// <summary>
+    /// Binds an ordinary socket that is about to connect; another connection's address may be the same if its peer is
+    /// another one's. 0 or a negative errno.
+    /// </summary>
+    public int Bind(long handle, EndPoint endPoint)
+    {
+        int fd = PeekFd(handle);
+        if (fd < 0)
+        {
+            return fd;
+        }
+
+        SetOption(handle, LibC.SOL_SOCKET, LibC.SO_REUSEADDR, 1);
+        Span<byte> address = stackalloc byte[SocketAddressCodec.MaxBytes];
+        int bytes = SocketAddressCodec.Encode(endPoint, address);
+        fixed (byte* first = address)
+        {
+            return LibC.bind(fd, (sockaddr*)first, (socklen_t)(uint)bytes) < 0 ? -LibC.errno : 0;
+        }
     }
 
     /// <summary>A new fd for the handle's socket, which the caller owns and closes; or a negative errno.</summary>

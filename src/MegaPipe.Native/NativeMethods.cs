@@ -119,6 +119,10 @@ internal static unsafe partial class NativeMethods
     public static partial int mp_local_address(nint channel, long handle, byte* address, uint capacity);
 
     [LibraryImport(Library)]
+    public static partial int mp_set_option(
+        nint channel, long handle, int level, int name, void* value, uint bytes);
+
+    [LibraryImport(Library)]
     public static partial int mp_transfer(nint channel, long handle, nint target, ulong cookie);
 
     [LibraryImport(Library)]

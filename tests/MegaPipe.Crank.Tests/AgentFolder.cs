@@ -18,6 +18,7 @@ public sealed class AgentFolder : IDisposable
         Artifacts = Directory.CreateDirectory(System.IO.Path.Combine(Path, "artifacts")).FullName;
         string generators = Directory.CreateDirectory(System.IO.Path.Combine(Artifacts, "generators")).FullName;
         Link(System.IO.Path.Combine(Artifacts, "webapp"), Repository.WebApp);
+        Link(System.IO.Path.Combine(Artifacts, "proxy"), Repository.Proxy);
         Link(System.IO.Path.Combine(Path, "app"), Repository.WebApp);
         Link(System.IO.Path.Combine(Path, "load"), System.IO.Path.Combine(Repository.Crank, "load"));
         Link(System.IO.Path.Combine(Path, "generators"), generators);
@@ -27,7 +28,7 @@ public sealed class AgentFolder : IDisposable
 
     public string Path { get; }
 
-    /// <summary>What prepare would fill: webapp/ and generators/.</summary>
+    /// <summary>What prepare would fill: webapp/, proxy/ and generators/.</summary>
     public string Artifacts { get; }
 
     /// <summary>Builds our own generators once; needs a C compiler and make.</summary>
@@ -90,9 +91,13 @@ public sealed class AgentFolder : IDisposable
 
     private static async Task BuildGeneratorsAsync(string folder)
     {
-        await RunAsync("make", "-C native -s bench");
-        Link(System.IO.Path.Combine(folder, "mp-load"),
-            System.IO.Path.Combine(Repository.Root, "native/build/bench/mp-load"));
+        await RunAsync("make", "-C native -s bench examples");
+        foreach (string file in new[] { "bench/mp-load", "examples/epoll-http" })
+        {
+            Link(
+                System.IO.Path.Combine(folder, System.IO.Path.GetFileName(file)),
+                System.IO.Path.Combine(Repository.Root, "native/build", file));
+        }
     }
 
     private static async Task RunAsync(string tool, string arguments)

@@ -15,6 +15,9 @@ internal static class Repository
     /// <summary>The sample that a user copies.</summary>
     public static string Minimal { get; } = BuiltLike(Path.Combine(Root, "samples", "Minimal"));
 
+    /// <summary>The gateway.</summary>
+    public static string Proxy { get; } = BuiltLike(Path.Combine(Root, "samples", "Proxy"));
+
     public static string Layers { get; } = BuiltLike(Path.Combine(Crank, "layers"));
 
     public static string Balance { get; } = BuiltLike(Path.Combine(Crank, "balance"));

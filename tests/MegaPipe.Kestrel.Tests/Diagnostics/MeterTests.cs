@@ -15,6 +15,7 @@ public sealed class MeterTests
     [
         ("megapipe.connections.active", "connections"),
         ("megapipe.connections.accepted", "accepted"),
+        ("megapipe.connections.connected", "connected"),
         ("megapipe.connections.reset", "resets"),
         ("megapipe.accept.queue", "accept_queue"),
         ("megapipe.steals.in", "steals_in"),

@@ -17,7 +17,7 @@ public sealed class LayerTests
     private static readonly string[] s_layers =
     [
         "Diagnostics", "Configuration", "Steering", "Balancing", "Carrying", "Channels", "Pipes", "Connections",
-        "Listening",
+        "Listening", "Connecting",
     ];
 
     private static readonly Architecture s_architecture =
@@ -52,6 +52,9 @@ public sealed class LayerTests
     {
         IObjectProvider<IType> entries = Types().That().Are(
             typeof(MegaPipeTransportFactory), typeof(MegaPipeConnectionContextFactory), typeof(MegaPipeStatus),
+            typeof(MegaPipeChannels), typeof(MegaPipeConnectionFactory), typeof(MegaPipeHttpMessageHandler),
+            typeof(System.Net.Http.SocketsHttpHandlerMegaPipeExtensions),
+            typeof(Microsoft.Extensions.DependencyInjection.HttpClientBuilderMegaPipeExtensions),
             typeof(Microsoft.AspNetCore.Hosting.WebHostBuilderMegaPipeExtensions),
             typeof(Microsoft.Extensions.DependencyInjection.MegaPipeServiceCollectionExtensions));
         Types().That().ResideInNamespaceMatching($@"^{Root}\.").Should().NotDependOnAny(entries).Check(s_architecture);

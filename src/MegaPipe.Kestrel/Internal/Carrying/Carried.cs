@@ -88,6 +88,12 @@ internal abstract class Carried
     public static bool IsOnCarrier => t_carried is not null;
 
     /// <summary>
+    /// What the code that this thread runs belongs to: what it carries, or has carried until its handler got stuck; on
+    /// the thread pool what the connection lives on whose continuation was offloaded there. null elsewhere.
+    /// </summary>
+    public static Carried? Current => t_carried ?? ContinuationCost.RunningHome;
+
+    /// <summary>
     /// Whether a core could run what has waited too long behind this channel's other continuations. Tests replace the
     /// answer of the process.
     /// </summary>

@@ -8,7 +8,8 @@ namespace MegaPipe.Kestrel.Internal.Carrying;
 /// quick ones forget one long one. Written by the thread that runs the continuation, one at a time per direction; a
 /// lost update only delays the decision by one.
 /// </summary>
-internal sealed class ContinuationCost
+/// <param name="home">What its connection lives on; null: nothing that others can be brought to.</param>
+internal sealed class ContinuationCost(Carried? home = null)
 {
     private const int Shift = 3;
 
@@ -24,6 +25,7 @@ internal sealed class ContinuationCost
     [ThreadStatic]
     private static ContinuationCost? t_running;
 
+    private readonly Carried? _home = home;
     private long _averageTicks;
     private int _elsewhere;
     private int _unforgiven;
@@ -37,6 +39,12 @@ internal sealed class ContinuationCost
     public bool Blocks => Volatile.Read(ref _unforgiven) > 0;
 
     /// <summary>
+    /// What the connection lives on whose continuation this thread runs; null where it runs none. Asked only where the
+    /// thread carries nothing: a carrier does not forget the last one that it ran.
+    /// </summary>
+    public static Carried? RunningHome => t_running?._home;
+
+    /// <summary>
     /// Most answers come from other threads than the one that runs this connection's continuations (HTTP/2 streams,
     /// handlers that await): its reads belong where its writes are, or every exchange changes threads twice.
     /// </summary>
@@ -45,11 +53,14 @@ internal sealed class ContinuationCost
     /// <summary>This thread begins (null: ends) to run a continuation with this cost.</summary>
     public static void SetRunning(ContinuationCost? cost) => t_running = cost;
 
-    /// <summary>The connection flushes on this thread.</summary>
+    /// <summary>
+    /// The connection flushes on this thread. At home is in its own continuation, and in any other that its channel's
+    /// carrier runs: what goes on there when an outgoing connection of the same channel has its answer.
+    /// </summary>
     public void OnFlush()
     {
         int elsewhere = _elsewhere;
-        if (!ReferenceEquals(t_running, this))
+        if (!ReferenceEquals(t_running, this) && _home is not { IsCarriedByThisThread: true })
         {
             Volatile.Write(ref _elsewhere, Math.Min(elsewhere + 1, 2 * ElsewhereLimit));
         }
@@ -140,7 +151,9 @@ internal abstract class Continuation : IThreadPoolWorkItem
     {
         if (!Scheduling.Adaptive)
         {
+            ContinuationCost.SetRunning(Cost);
             Run();
+            ContinuationCost.SetRunning(null);
             return;
         }
 

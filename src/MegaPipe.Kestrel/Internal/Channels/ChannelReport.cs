@@ -22,6 +22,7 @@ internal static class ChannelReport
             ["groups"] = Volatile.Read(ref channel.GroupCount),
             ["migrations"] = channel.MigratedCount,
             ["transfers"] = (long)ring.Transfers,
+            ["connected"] = channel.ConnectedCount,
             ["resets"] = channel.ResetCount,
             ["pauses"] = channel.PauseCount,
             ["inline"] = channel.InlineCount,

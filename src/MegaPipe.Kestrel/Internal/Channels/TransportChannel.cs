@@ -61,6 +61,9 @@ internal sealed class TransportChannel : Carried
 
     public long AcceptedCount;
 
+    /// <summary>Outgoing connections that were made.</summary>
+    public long ConnectedCount;
+
     public long ResetCount;
 
     public long PauseCount;
@@ -82,6 +85,9 @@ internal sealed class TransportChannel : Carried
 
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount;
+
+    /// <summary>Outgoing connections that are being made, or are to be. Any thread.</summary>
+    public int ConnectingCount;
 
     /// <summary>
     /// Has the carrier perform <paramref name="work"/>. From any thread. A push from a continuation on this
@@ -256,7 +262,8 @@ internal sealed class TransportChannel : Carried
             return;
         }
 
-        long handle = channelEvent.Stage == Stage.Accept ? channelEvent.Source : channelEvent.Handle;
+        bool accepted = channelEvent.Stage == Stage.Accept && !channelEvent.IsConnected;
+        long handle = accepted ? channelEvent.Source : channelEvent.Handle;
         (IHandleOwner? owner, IReceiver? receiver) = Find(handle);
         if (owner is null)
         {
@@ -344,6 +351,25 @@ internal sealed class TransportChannel : Carried
         }
 
         return count;
+    }
+
+    /// <summary>The carrier: from here on the events of the handle go to others.</summary>
+    internal void Replace(IHandleOwner old, IHandleOwner owner, IReceiver receiver)
+    {
+        Debug.Assert(Has(old) && old.Handle == owner.Handle);
+        _owners[HandleSlot.Of(owner.Handle)] = new Registration(owner, receiver);
+    }
+
+    /// <summary>The carrier: the owners of all handles, of which <paramref name="action"/> may end some.</summary>
+    internal void ForEachOwner(Action<IHandleOwner> action)
+    {
+        foreach ((IHandleOwner? owner, _) in _owners)
+        {
+            if (owner is not null)
+            {
+                action(owner);
+            }
+        }
     }
 
     /// <summary>

@@ -1,5 +1,6 @@
-// Stage accept: the connection joins its channel.
+// Stage accept: the connection joins its channel, accepted, connected or given.
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Native;
 
@@ -34,7 +35,20 @@ internal sealed partial class MegaPipeConnection
     /// </summary>
     public bool IsAboutToAsk(EndpointContext endpoint) =>
         ReferenceEquals(endpoint, _endpoint) && _input.Pressure.Flow != ReadFlow.Ended && !_closing &&
-        (_input.FirstByte == TlsHandshake || !_input.HasTaken) && Environment.TickCount64 - _acceptedAtMs < AsksWithin.TotalMilliseconds;
+        (_input.FirstByte == TlsHandshake || !_input.HasTaken) &&
+        Environment.TickCount64 - _acceptedAtMs < AsksWithin.TotalMilliseconds;
+
+    /// <summary>
+    /// The carrier, when a connect has ended well: takes the handle over from who has made it. Reading starts in the
+    /// same batch.
+    /// </summary>
+    public void StartConnected(IHandleOwner maker)
+    {
+        Channel.Replace(maker, this, _input);
+        Channel.ConnectionCount++;
+        Channel.ConnectedCount++;
+        StartReading();
+    }
 
     /// <summary>
     /// The carrier: a socket that was given. false when it cannot be taken, and the connection has ended.

@@ -31,6 +31,9 @@ internal sealed partial class MegaPipeConnection
     private bool _closing; // the carrier's: mp_close was made
     private volatile bool _retired;
 
+    /// <summary>Why the connection has ended or is about to; null while it has not.</summary>
+    public Exception? EndReason => Volatile.Read(ref _shutdownReason);
+
     public override CancellationToken ConnectionClosed
     {
         get => _connectionClosedToken;

@@ -13,6 +13,9 @@ internal sealed partial class MegaPipeConnection
     private bool _finishAsked;
     private IoVectorArray? _vectors;
 
+    /// <summary>A flush waits for the peer to take what was written. Any thread.</summary>
+    public bool IsWriteAwaited => _output.IsAwaited;
+
     private void Send()
     {
         if (_sending || _closing)

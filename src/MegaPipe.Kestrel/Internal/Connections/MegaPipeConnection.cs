@@ -40,7 +40,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         _endpoint = endpoint;
         _localEndPoint = local;
         _remoteEndPoint = remote;
-        ContinuationCost cost = new();
+        ContinuationCost cost = new(channel);
         _input = new LeasePipeReader(this, cost, channel.Scheduling, endpoint.MaxReadBufferSize);
         _output = new CoalescingPipeWriter(this, cost, channel.Scheduling, endpoint.MaxWriteBufferSize);
         _connectionClosedToken = _connectionClosed.Token;
@@ -57,6 +57,9 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
     }
 
     public TransportChannel Channel { get; }
+
+    /// <summary>What it shares with others of its endpoint, or of the factory that connected it.</summary>
+    public EndpointContext Context => _endpoint;
 
     /// <summary>The channel's handle. For the carrier.</summary>
     public long Handle { get; private set; }

@@ -48,6 +48,7 @@ internal static class MegaPipeMetrics
         UpDown("megapipe.leases", "{buffer}", "Receive buffers that readers hold", "leases_out");
         Counter("megapipe.buffers.starved", "{read}", "Reads that found no free buffer", "buffers_starved");
         Counter("megapipe.reads.paused", "{pause}", "Reads paused by back-pressure", "pauses");
+        Counter("megapipe.connections.connected", "{connection}", "Outgoing connections made", "connected");
         Counter("megapipe.continuations.inline", "{continuation}", "Continuations run on a carrier", "inline");
         Counter(
             "megapipe.continuations.offloaded", "{continuation}", "Continuations offloaded to the thread pool",

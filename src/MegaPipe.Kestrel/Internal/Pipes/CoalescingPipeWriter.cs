@@ -166,6 +166,18 @@ internal sealed class CoalescingPipeWriter : PipeWriter
         _connection.OnOutputCompleted(exception);
     }
 
+    /// <summary>A flush waits. Any thread.</summary>
+    public bool IsAwaited
+    {
+        get
+        {
+            lock (_sync)
+            {
+                return _pending.IsPending;
+            }
+        }
+    }
+
     /// <summary>Everything flushed has been sent.</summary>
     public bool IsDrained
     {
