@@ -1,8 +1,11 @@
 // Registration in the service collection: options, status, transport factory.
 using MegaPipe.Kestrel;
 using MegaPipe.Kestrel.Internal.Configuration;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Listening;
+using MegaPipe.Kestrel.Internal.Requests;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 
@@ -24,6 +27,11 @@ public static class MegaPipeServiceCollectionExtensions
         services.TryAddEnumerable(
             ServiceDescriptor.Singleton<IValidateOptions<MegaPipeTransportOptions>, OptionsValidator>());
         services.TryAddSingleton<MegaPipeStatus>();
+        services.TryAddSingleton(static provider => new BlockingTable(
+            new GuardedLogger(
+                provider.GetRequiredService<Logging.ILoggerFactory>().CreateLogger(TransportLog.Category)),
+            provider.GetRequiredService<IOptions<MegaPipeTransportOptions>>().Value.HandOverAfter));
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IStartupFilter, RequestObserver>());
         StockTransport.Add(services);
 
         // Kestrel asks the factory that was registered last first.

@@ -22,6 +22,7 @@ public sealed class MegaPipeStatus
 {
     private readonly CarrierPool _carriers = CarrierPool.Instance;
     private Func<IReadOnlyList<MegaPipeChannelStatus>>? _channels;
+    private Func<IReadOnlyList<MegaPipeBlockedEndpoint>>? _blocked;
 
     /// <summary>"megapipe", "sockets" after a fallback, or "none" before the first bind.</summary>
     public string Transport { get; internal set; } = "none";
@@ -44,5 +45,19 @@ public sealed class MegaPipeStatus
     /// <summary>A snapshot of each channel's counters; empty when MegaPipe does not serve.</summary>
     public IReadOnlyList<MegaPipeChannelStatus> GetChannels() => _channels?.Invoke() ?? [];
 
+    /// <summary>
+    /// Endpoints of the application whose requests have kept a thread for too long, the worst first; empty when
+    /// MegaPipe does not serve. At most 257 rows.
+    /// </summary>
+    public IReadOnlyList<MegaPipeBlockedEndpoint> GetBlocked() => _blocked?.Invoke() ?? [];
+
+    /// <summary>Carriers up to which a stuck one is replaced; 0 before the first bind.</summary>
+    internal int MaxCarriers { get; set; }
+
+    /// <summary>Warning 104 or 105 holds at this moment.</summary>
+    internal bool AreCarriersExhausted => MaxCarriers > 0 && _carriers.IsExhausted(MaxCarriers);
+
     internal void SetChannels(Func<IReadOnlyList<MegaPipeChannelStatus>> channels) => _channels = channels;
+
+    internal void SetBlocked(Func<IReadOnlyList<MegaPipeBlockedEndpoint>> blocked) => _blocked = blocked;
 }

@@ -1,6 +1,7 @@
 // What Kestrel asks for listeners: MegaPipe channels where io_uring can be used, the stock Sockets transport elsewhere.
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
@@ -24,6 +25,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
     private readonly ILogger _logger;
     private readonly ILogger _startLogger;
     private readonly MegaPipeStatus _status;
+    private readonly BlockingTable _blocking;
 
     // Guards what follows: an endpoint may be bound while the last other one is being disposed.
     private readonly Lock _sync = new();
@@ -54,6 +56,8 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         _logger = new GuardedLogger(loggerFactory.CreateLogger(TransportLog.Category));
         _startLogger = loggerFactory.CreateLogger(TransportLog.StartCategory);
         _status = status;
+        _blocking = services.GetService<BlockingTable>() ?? new BlockingTable(_logger, _options.HandOverAfter);
+        status.SetBlocked(_blocking.Report);
     }
 
     /// <summary>
@@ -110,7 +114,8 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         try
         {
             socket = ListenSockets.Listen(endpoint, _options, channels.Set.Channels.Count);
-            context = new EndpointContext(socket.Socket.LocalEndPoint ?? endpoint, _options, _logger, channels.Pool);
+            EndPoint local = socket.Socket.LocalEndPoint ?? endpoint;
+            context = new EndpointContext(local, _options, _logger, channels.Pool, channels.Meter.For(local));
         }
         catch
         {
@@ -138,7 +143,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
             try
             {
                 _channels = SharedChannels.Start(
-                    _options, _logger, _services.GetService<IMemoryPoolFactory<byte>>());
+                    _options, _logger, _services.GetService<IMemoryPoolFactory<byte>>(), _blocking);
             }
             catch (Exception error) when (error is PlatformNotSupportedException or SocketException)
             {
@@ -154,13 +159,16 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
 
         _announced = false;
         _status.Transport = "megapipe";
-        _status.SetChannels(_channels!.Report);
+        ChannelSet channels = _channels!.Set;
+        _status.MaxCarriers = channels.Channels[0].Scheduling.MaxCarriers;
+        _status.SetChannels(() => ChannelReport.Describe(channels));
     }
 
     private void FallBack(string reason)
     {
         StockTransport.ThrowIfNotAllowed(_options, reason);
         TransportLog.Fallback(_startLogger, reason);
+        MegaPipeEventSource.Log.Fallback(reason);
         _fallback = StockTransport.Create(_services, _options);
         _status.Transport = "sockets";
         _status.FallbackReason = reason;
@@ -180,8 +188,10 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
             _announced = true;
         }
 
-        TransportLog.Started(
-            _startLogger, OptionsReport.Changed(_status.Options), OptionsReport.Line(_status.Features));
+        string options = OptionsReport.Changed(_status.Options);
+        string features = OptionsReport.Line(_status.Features);
+        MegaPipeEventSource.Log.Started(options, features);
+        TransportLog.Started(_startLogger, options, features);
         if (_startLogger.IsEnabled(LogLevel.Debug))
         {
             TransportLog.ResolvedOptions(_startLogger, OptionsReport.Line(_status.Options));

@@ -15,7 +15,7 @@ public sealed class LayerTests
 
     /// <summary>From the ground up.</summary>
     private static readonly string[] s_layers =
-        ["Diagnostics", "Configuration", "Carrying", "Channels", "Pipes", "Connections", "Listening"];
+        ["Diagnostics", "Configuration", "Carrying", "Channels", "Pipes", "Connections", "Listening", "Requests"];
 
     private static readonly Architecture s_architecture =
         new ArchLoader().LoadAssemblies(typeof(MegaPipeTransportFactory).Assembly).Build();

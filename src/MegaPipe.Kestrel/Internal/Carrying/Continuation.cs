@@ -1,5 +1,6 @@
 // What a channel runs for the application: the rest of an awaited read, flush or accept.
 using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
@@ -8,7 +9,8 @@ namespace MegaPipe.Kestrel.Internal.Carrying;
 /// quick ones forget one long one. Written by whoever runs the continuation, one at a time per direction; a lost update
 /// only delays the decision by one.
 /// </summary>
-internal sealed class ContinuationCost
+/// <param name="work">Whose continuations these are, for whoever asks what keeps a thread.</param>
+internal sealed class ContinuationCost(IDescribedWork? work = null)
 {
     private const int Shift = 3;
 
@@ -23,6 +25,17 @@ internal sealed class ContinuationCost
 
     private long _averageTicks;
     private int _elsewhere;
+
+    public IDescribedWork? Work { get; } = work;
+
+    /// <summary>
+    /// What is above the connection: the request that it serves now or has served last. A reference that is there
+    /// anyway, kept for the watcher; nothing here knows what it is.
+    /// </summary>
+    public IDescribedWork? Request { get; set; }
+
+    /// <summary>Of the continuation that the calling thread runs. Meaningful on carriers.</summary>
+    public static ContinuationCost? Running => t_running;
 
     public long AverageTicks => Volatile.Read(ref _averageTicks);
 

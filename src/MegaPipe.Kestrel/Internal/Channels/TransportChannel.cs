@@ -12,7 +12,7 @@ using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Channels;
 
-internal sealed class TransportChannel : Carried
+internal sealed class TransportChannel : Carried, IMeteredChannel
 {
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
     private const int EventCapacity = 256;
@@ -55,6 +55,8 @@ internal sealed class TransportChannel : Carried
 
     public long PauseCount;
 
+    public long AcceptErrorCount;
+
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount;
 
@@ -94,6 +96,9 @@ internal sealed class TransportChannel : Carried
             _native.Wake();
         }
     }
+
+    /// <summary>One counter. Any thread.</summary>
+    public long Read(ChannelCounter counter) => ChannelReport.Read(this, counter);
 
     public override bool HasRequests => !_requests.IsEmpty;
 

@@ -13,9 +13,17 @@ internal sealed partial class MegaPipeConnection
     public void Start()
     {
         Channel.Add(this);
-        Channel.ConnectionCount++;
         Channel.AcceptedCount++;
+        _counts.Accepted++;
+        Count(1);
         StartReceiving();
+    }
+
+    /// <summary>The carrier: it joins or leaves.</summary>
+    private void Count(int change)
+    {
+        Channel.ConnectionCount += change;
+        _counts.Active += change;
     }
 
     /// <summary>
@@ -37,7 +45,7 @@ internal sealed partial class MegaPipeConnection
         {
             Handle = handle;
             Channel.Add(this);
-            Channel.ConnectionCount++;
+            Count(1);
             StartReceiving();
             return true;
         }

@@ -57,6 +57,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         try
         {
             await listener.StartAsync(socket.IsOurs).ConfigureAwait(false);
+            MegaPipeEventSource.Log.Bound(endpoint.EndPoint.ToString()!, channels.Channels.Count);
             return listener;
         }
         catch
@@ -174,6 +175,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener
         await Task.WhenAll(_partitions.Select(partition => partition.Retired)).ConfigureAwait(false);
         _socket.Dispose();
         _accepted.End();
+        MegaPipeEventSource.Log.Unbound(EndPoint.ToString()!);
     }
 
     /// <summary>What the endpoint's accepted sockets are. Setting options on each takes ordinary ones.</summary>

@@ -15,31 +15,39 @@ internal sealed class SharedChannels
     {
         Set = set;
         Pool = pool;
-        Report = ChannelReport.For(set);
+        Meter = new HostMeter(set.Channels);
     }
 
     public ChannelSet Set { get; }
 
-    /// <summary>Reads the channels' counters.</summary>
-    public Func<IReadOnlyList<MegaPipeChannelStatus>> Report { get; }
+    /// <summary>What the meter reads of this host.</summary>
+    public HostMeter Meter { get; }
 
     public MemoryPool<byte> Pool { get; }
 
+    /// <param name="options">The host's.</param>
+    /// <param name="logger">Where connections and channels log.</param>
+    /// <param name="pools">Makes the pool of their memory; null: the transport's own.</param>
+    /// <param name="blocking">Told who keeps carriers; null: nobody asks.</param>
     /// <exception cref="PlatformNotSupportedException">io_uring cannot be used.</exception>
     /// <exception cref="System.Net.Sockets.SocketException">A channel of this size cannot be had.</exception>
     public static SharedChannels Start(
-        MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools)
+        MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools,
+        BlockingTable? blocking = null)
     {
-        SharedChannels channels = new(ChannelSet.Start(options, logger), new TransportMemoryPools(pools).Create());
+        blocking ??= new BlockingTable(logger, options.HandOverAfter);
+        blocking.Enabled = options.ReportBlocking;
+        SharedChannels channels = new(
+            ChannelSet.Start(options, logger, blocking), new TransportMemoryPools(pools).Create());
         MegaPipeMetrics.Carriers = CarrierPool.Count;
-        MegaPipeMetrics.Add(channels.Report);
+        MegaPipeMetrics.Add(channels.Meter);
         return channels;
     }
 
     /// <summary>They end, and the pool with them, as soon as their connections have.</summary>
     public void Stop()
     {
-        MegaPipeMetrics.Remove(Report);
+        MegaPipeMetrics.Remove(Meter);
         _ = StopAsync();
     }
 
