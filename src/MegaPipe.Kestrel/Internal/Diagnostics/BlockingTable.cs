@@ -1,6 +1,7 @@
 // Who kept a thread of the transport: one row for each endpoint of the application.
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Diagnostics;
@@ -121,11 +122,20 @@ internal sealed class BlockingTable(ILogger logger, TimeSpan handOverAfter)
         _warnings.Say(row, turn.Channel, Stopwatch.GetTimestamp() - turn.Since, turn.State);
     }
 
+    /// <summary>Listeners are the application's, and this may be a carrier: what they throw ends nothing.</summary>
+    [SuppressMessage("Design", "CA1031", Justification = "See above.")]
     private void Tell(BlockingRow row, WorkDescription work, int channel, long ticks, ThreadState state)
     {
-        MegaPipeMetrics.RecordBlocked(work, channel, ticks);
-        BlockingActivity.Add(work, channel, ticks, state);
-        MegaPipeEventSource.Log.Blocked(work.Title, channel, Stopwatch.GetElapsedTime(0, ticks).TotalMilliseconds);
+        try
+        {
+            MegaPipeMetrics.RecordBlocked(work, channel, ticks);
+            BlockingActivity.Add(work, channel, ticks, state);
+            MegaPipeEventSource.Log.Blocked(work.Title, channel, Stopwatch.GetElapsedTime(0, ticks).TotalMilliseconds);
+        }
+        catch (Exception)
+        {
+        }
+
         _warnings.Say(row, channel, ticks, state);
     }
 

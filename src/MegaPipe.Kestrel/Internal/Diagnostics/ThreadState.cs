@@ -33,16 +33,16 @@ internal static class ThreadProbe
     private static readonly int[] s_threadCalls = s_arm ? [98, 455, 101, 115, 124] : [202, 455, 35, 230, 24];
 
     /// <summary>
-    /// open, read, write, poll, select, epoll_wait, sockets, directories, sync, flock, sendfile, wait for a process, and
-    /// their variants.
+    /// open, read, write, poll, select, epoll_wait, sockets, directories, sync, flock, sendfile, wait for a process,
+    /// and their variants.
     /// </summary>
     private static readonly int[] s_inputOutputCalls = s_arm
-        ? [22, 32, 56, 61, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 79, 82, 83, 95, 202, 203, 206, 207, 211, 212, 242,
-            243, 260, 269, 285, 291]
+        ? [22, 32, 56, 61, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 79, 82, 83, 95, 202, 203, 206, 207, 211, 212,
+            242, 243, 260, 269, 285, 291]
         : [0, 1, 2, 4, 7, 17, 18, 19, 20, 23, 40, 42, 43, 44, 45, 46, 47, 61, 73, 74, 75, 78, 217, 232, 247, 257, 262,
             270, 271, 281, 288, 295, 296, 299, 307, 326, 332];
 
-    /// <summary>The calling thread's number in the system, as ps -T and dotnet-stack show it; 0: unknown.</summary>
+    /// <summary>The calling thread's number in the system, as dotnet-stack shows it; 0: unknown.</summary>
     public static int CurrentId
     {
         get

@@ -35,27 +35,24 @@ internal sealed class RequestObserver : IStartupFilter
             return next(context);
         }
 
-        if (ContinuationCost.Running is { } running && Carried.OfThisThread is { } carried)
+        if (ContinuationCost.Running is not { } running || Carried.OfThisThread is not { } carried)
         {
-            if (running.Request is not RequestWork work)
-            {
-                running.Request = new RequestWork(context);
-            }
-            else if (!ReferenceEquals(work.Context, context))
-            {
-                work.Context = context;
-            }
-
-            Task task = next(context);
-            if (!carried.IsCarriedByThisThread && new RequestWork(context).Describe() is { } known)
-            {
-                carried.TellStuck(known);
-            }
-
-            return task;
+            return Timed(next, context);
         }
 
-        return Timed(next, context);
+        if (running.Request is not RequestWork work)
+        {
+            running.Request = work = new RequestWork();
+        }
+
+        work.Begin(context);
+        Task task = next(context);
+        if (!carried.IsCarriedByThisThread && work.Describe() is { } known)
+        {
+            carried.TellStuck(known);
+        }
+
+        return task;
     };
 
     private Task Timed(RequestDelegate next, HttpContext context)
@@ -68,17 +65,19 @@ internal sealed class RequestObserver : IStartupFilter
         }
         finally
         {
-            long ticks = thread.End();
+            long ticks = thread.Ticks;
             if (ticks >= _table.DoubtTicks)
             {
-                Add(context, clock.Take(ticks));
+                Add(thread, clock.Take(ticks));
             }
+
+            thread.End();
         }
     }
 
-    private void Add(HttpContext context, long ticks)
+    private void Add(TimedThread thread, long ticks)
     {
-        if (ticks >= _table.DoubtTicks && new RequestWork(context).Describe() is { } work)
+        if (ticks >= _table.DoubtTicks && thread.Describe() is { } work)
         {
             _table.Add(work, ticks);
         }

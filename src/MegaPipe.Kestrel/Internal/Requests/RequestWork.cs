@@ -1,4 +1,4 @@
-// A request as the watcher may ask about it while the request's own thread is stuck in it.
+// A request as others may ask about it while its own thread is in it.
 using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 using MegaPipe.Kestrel.Internal.Diagnostics;
@@ -8,21 +8,47 @@ using Microsoft.AspNetCore.Routing;
 
 namespace MegaPipe.Kestrel.Internal.Requests;
 
-/// <summary>One per connection: Kestrel uses the context of an HTTP/1.1 connection again for each request.</summary>
-internal sealed class RequestWork(HttpContext context) : IDescribedWork
+/// <summary>
+/// One for each connection and for each thread that runs requests without a watcher: Kestrel uses the context of an
+/// HTTP/1.1 connection again for each request. Whoever asks reads references only, whichever request they are of by
+/// then.
+/// </summary>
+internal sealed class RequestWork : IDescribedWork
 {
-    public HttpContext Context { get; set; } = context;
+    private HttpContext? _context;
+    private string? _method;
+    private string? _protocol;
 
     /// <summary>
-    /// Reads the features, never the context's own Request or Connection: these fill caches, which only the request's
-    /// thread may do.
+    /// The request's thread, at its beginning. Method and protocol are kept, since whoever asks the server for them may
+    /// make it write: it remembers the text that it makes.
     /// </summary>
+    public void Begin(HttpContext context)
+    {
+        HttpRequest request = context.Request;
+        if (!ReferenceEquals(_method, request.Method))
+        {
+            _method = request.Method;
+            _protocol = request.Protocol;
+        }
+
+        if (!ReferenceEquals(_context, context))
+        {
+            _context = context;
+        }
+    }
+
+    /// <summary>The request's thread: it is over, or goes on elsewhere.</summary>
+    public void End() => _context = null;
+
     [SuppressMessage("Design", "CA1031", Justification = "When its request is over the context has no features.")]
     public WorkDescription? Describe()
     {
         try
         {
-            return Describe(Context.Features);
+            // Never the context's own Request or Connection: these fill caches.
+            IFeatureCollection? features = _context?.Features;
+            return features is null || _method is not { } method ? null : Describe(features, method, _protocol ?? "?");
         }
         catch (Exception)
         {
@@ -30,21 +56,12 @@ internal sealed class RequestWork(HttpContext context) : IDescribedWork
         }
     }
 
-    /// <summary>null where no request has been read yet.</summary>
-    private static WorkDescription? Describe(IFeatureCollection features)
+    private static WorkDescription Describe(IFeatureCollection features, string method, string protocol)
     {
-        IHttpRequestFeature? request = features.Get<IHttpRequestFeature>();
-        if (string.IsNullOrEmpty(request?.Method))
-        {
-            return null;
-        }
-
         Endpoint? endpoint = features.Get<IEndpointFeature>()?.Endpoint;
         Activity? activity = features.Get<IHttpActivityFeature>()?.Activity;
         string? route = (endpoint as RouteEndpoint)?.RoutePattern.RawText;
-        return new WorkDescription(
-            request.Protocol, Known(request.Method), route,
-            endpoint?.DisplayName ?? "(no endpoint)")
+        return new WorkDescription(protocol, Known(method), route, endpoint?.DisplayName ?? "(no endpoint)")
         {
             Parent = activity?.Context ?? default,
         };

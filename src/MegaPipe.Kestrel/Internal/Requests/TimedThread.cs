@@ -15,7 +15,7 @@ internal sealed class TimedThread(Thread thread)
     private static TimedThread? t_current;
 
     private readonly int _id = ThreadProbe.CurrentId;
-    private HttpContext? _context;
+    private readonly RequestWork _work = new();
     private BlockingTable? _table;
     private long _start;
 
@@ -24,17 +24,21 @@ internal sealed class TimedThread(Thread thread)
     {
         TimedThread current = t_current ??= Register();
         current._start = Stopwatch.GetTimestamp();
-        current._table = table;
-        Volatile.Write(ref current._context, context);
+        current._work.Begin(context);
+        Volatile.Write(ref current._table, table);
         return current;
     }
 
     /// <summary>Ticks since <see cref="Begin"/>.</summary>
-    public long End()
+    public long Ticks => Stopwatch.GetTimestamp() - _start;
+
+    /// <summary>What the thread was in, or null if that is over by now.</summary>
+    public WorkDescription? Describe() => _work.Describe();
+
+    public void End()
     {
-        _context = null;
         _table = null;
-        return Stopwatch.GetTimestamp() - _start;
+        _work.End();
     }
 
     /// <summary>
@@ -46,8 +50,7 @@ internal sealed class TimedThread(Thread thread)
         foreach (TimedThread thread in Volatile.Read(ref s_all))
         {
             long start = thread._start;
-            if (Volatile.Read(ref thread._context) is { } context && thread._table == table && start <= before &&
-                new RequestWork(context).Describe() is { } work)
+            if (Volatile.Read(ref thread._table) == table && start <= before && thread.Describe() is { } work)
             {
                 yield return new StuckWork(work, BlockingRow.Pool, thread._id, start);
             }
