@@ -7,9 +7,14 @@ WebApplicationBuilder builder = WebApplication.CreateBuilder(new WebApplicationO
     Args = args,
     ContentRootPath = AppContext.BaseDirectory, // where its appsettings.json lies
 });
-if (!SampleArguments.TryResolve(builder.Configuration, out SampleArguments arguments, out string? error))
+SampleArguments arguments;
+try
 {
-    Console.Error.WriteLine(error);
+    arguments = SampleArguments.Read(builder.Configuration);
+}
+catch (FormatException wrong)
+{
+    Console.Error.WriteLine($"Proxy: {wrong.Message}");
     return 2;
 }
 

@@ -1,4 +1,4 @@
-// / and /transport: what serves this very connection, for people and for programs.
+// /, /megapipe and /transport: what serves this very connection, for people and for programs.
 using System.Globalization;
 using System.Net;
 using System.Text;
@@ -18,12 +18,17 @@ internal static class StatusRoutes
         ("/spin/100", "burns CPU for 100 ms"),
         ("/nested", "blocks its thread on a request to this server"),
         ("/transport", "transport, options, kernel features and counters as JSON"),
+        ("/megapipe", "what the channels do, and who blocks them; below"),
     ];
 
     public static void Map(IEndpointRouteBuilder routes)
     {
         routes.MapGet("/", (RequestDelegate)Home);
         routes.MapGet("/transport", (RequestDelegate)Report);
+        if (routes.ServiceProvider.GetService<MegaPipeStatus>() is not null)
+        {
+            routes.MapMegaPipe("/megapipe");
+        }
     }
 
     private static Task Report(HttpContext context)
@@ -47,13 +52,8 @@ internal static class StatusRoutes
             table { border-collapse: collapse } code { font-size: .95em }
             td, th { padding: .1rem 1rem .1rem 0; vertical-align: top; text-align: left; font-weight: normal }
             .warn { border-left: 4px solid #c60; padding-left: .8rem }
-            .wide { overflow-x: auto }
-            .counters { font-size: .9rem; font-variant-numeric: tabular-nums }
-            .counters th, .counters td { padding: .1rem .6rem; white-space: nowrap }
-            .counters td, .counters thead th + th { text-align: right }
-            .counters thead th { font-weight: bold; border-bottom: 1px solid }
-            .counters th:first-child { position: sticky; left: 0; background: Canvas }
-            .counters tbody tr:nth-child(even) > * { background: color-mix(in srgb, CanvasText 7%, Canvas) }
+            iframe { display: block; width: min(84rem, 100vw - 2rem); height: 60rem; border: 0; margin: 2rem 0 0 50%;
+              transform: translateX(-50%) }
             @media (max-width: 30rem) { body { margin-top: 1rem } }
             </style>
             <h1>MegaPipe for Kestrel</h1>
@@ -76,40 +76,14 @@ internal static class StatusRoutes
         html.Append("<tr><td><code>POST /upload</code><td>counts and hashes the body");
         html.Append("<tr><td><code>POST /echo</code><td>streams the body back");
         html.Append("<tr><td><code>/ws</code><td>WebSocket echo</table>");
-        if (report.Channels.Count > 0)
+        if (context.RequestServices.GetService<MegaPipeStatus>() is not null)
         {
-            Channels(html, report.Channels);
+            html.Append("<iframe src=\"/megapipe\" title=\"What the channels do\"></iframe>");
         }
 
         context.Response.ContentType = "text/html; charset=utf-8";
         context.Response.Headers.CacheControl = "no-store";
         return context.Response.WriteAsync(html.ToString());
-    }
-
-    /// <summary>A row for each counter, a column for each channel; wide ones scroll under their names.</summary>
-    private static void Channels(StringBuilder html, IReadOnlyList<MegaPipeChannelStatus> channels)
-    {
-        html.Append(CultureInfo.InvariantCulture, $"""
-            <h2 id="channels">{channels.Count} channel{(channels.Count == 1 ? "" : "s")}</h2>
-            <div class="wide" role="region" aria-labelledby="channels" tabindex="0">
-            <table class="counters"><thead><tr><th scope="col">channel
-            """);
-        foreach (MegaPipeChannelStatus channel in channels)
-        {
-            html.Append(CultureInfo.InvariantCulture, $"<th scope=\"col\">{channel.Index}");
-        }
-
-        html.Append("<tbody>");
-        foreach (string counter in channels[0].Counters.Keys)
-        {
-            html.Append(CultureInfo.InvariantCulture, $"<tr><th scope=\"row\">{Encode(counter)}");
-            foreach (MegaPipeChannelStatus channel in channels)
-            {
-                html.Append(CultureInfo.InvariantCulture, $"<td>{channel.Counters[counter]:N0}");
-            }
-        }
-
-        html.Append("</table></div>");
     }
 
     private static string Peer(HttpContext context) => context.Connection.RemoteIpAddress is IPAddress address

@@ -1,5 +1,6 @@
 // A host's channels, for all who use them: its endpoints and its outgoing connections.
 using MegaPipe.Kestrel.Internal.Configuration;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
@@ -12,7 +13,8 @@ namespace MegaPipe.Kestrel;
 /// connections have.
 /// </summary>
 internal sealed class MegaPipeChannels(
-    MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools, MegaPipeStatus? status)
+    MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools, MegaPipeStatus? status,
+    BlockingTable? blocking = null)
 {
     private readonly Lock _sync = new();
     private SharedChannels? _channels;
@@ -82,8 +84,15 @@ internal sealed class MegaPipeChannels(
 
         try
         {
-            _channels = SharedChannels.Start(options, logger, pools);
-            status?.SetChannels(_channels.Report, _channels.Move);
+            blocking ??= new BlockingTable(logger, options.HandOverAfter);
+            _channels = SharedChannels.Start(options, logger, pools, blocking);
+            if (status is not null)
+            {
+                status.MaxCarriers = _channels.Set.Channels[0].Scheduling.MaxCarriers;
+                status.SetChannels(_channels.Report, _channels.Move);
+                status.SetBlocked(blocking.Report);
+            }
+
             return null;
         }
         catch (Exception error) when (error is PlatformNotSupportedException or System.Net.Sockets.SocketException)

@@ -50,7 +50,8 @@ public sealed class MegaPipeConnectionContextFactory : IDisposable
             try
             {
                 _channels = SharedChannels.Start(options, logger, memoryPoolFactory);
-                _context = new EndpointContext(new IPEndPoint(IPAddress.Any, 0), options, logger, _channels.Pool);
+                IPEndPoint any = new(IPAddress.Any, 0);
+                _context = new EndpointContext(any, options, logger, _channels.Pool, _channels.Meter.For(any));
                 return;
             }
             catch (Exception error) when (error is PlatformNotSupportedException or SocketException)

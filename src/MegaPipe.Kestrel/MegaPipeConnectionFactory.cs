@@ -204,7 +204,7 @@ public sealed class MegaPipeConnectionFactory : IConnectionFactory, IDisposable
                     return null;
                 }
 
-                _context = new OutgoingContext(_channels.Options, _channels.Logger, held.Pool)
+                _context = new OutgoingContext(_channels.Options, _channels.Logger, held.Pool, held.Meter)
                 {
                     Ports = Ports ?? SourcePorts.For(_channels.Options, held.Set.Channels.Count),
                 };

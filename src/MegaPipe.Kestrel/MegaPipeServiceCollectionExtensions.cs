@@ -3,7 +3,9 @@ using MegaPipe.Kestrel;
 using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Listening;
+using MegaPipe.Kestrel.Internal.Requests;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
 
@@ -20,6 +22,7 @@ public static class MegaPipeServiceCollectionExtensions
     {
         ArgumentNullException.ThrowIfNull(services);
         AddChannels(services);
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IStartupFilter, RequestObserver>());
         StockTransport.Add(services);
 
         // Kestrel asks the factory that was registered last first.
@@ -70,11 +73,16 @@ public static class MegaPipeServiceCollectionExtensions
         services.TryAddEnumerable(
             ServiceDescriptor.Singleton<IValidateOptions<MegaPipeTransportOptions>, OptionsValidator>());
         services.TryAddSingleton<MegaPipeStatus>();
+        services.TryAddSingleton(static provider => new BlockingTable(
+            Logger(provider), provider.GetRequiredService<IOptions<MegaPipeTransportOptions>>().Value.HandOverAfter));
         services.TryAddSingleton(static provider => new MegaPipeChannels(
             provider.GetRequiredService<IOptions<MegaPipeTransportOptions>>().Value,
-            new GuardedLogger(
-                provider.GetRequiredService<Logging.ILoggerFactory>().CreateLogger(TransportLog.Category)),
+            Logger(provider),
             provider.GetService<IMemoryPoolFactory<byte>>(),
-            provider.GetRequiredService<MegaPipeStatus>()));
+            provider.GetRequiredService<MegaPipeStatus>(),
+            provider.GetRequiredService<BlockingTable>()));
     }
+
+    private static GuardedLogger Logger(IServiceProvider provider) => new(
+        provider.GetRequiredService<Logging.ILoggerFactory>().CreateLogger(TransportLog.Category));
 }

@@ -23,6 +23,7 @@ public sealed class MegaPipeStatus
     private readonly CarrierPool _carriers = CarrierPool.Instance;
     private Func<IReadOnlyList<MegaPipeChannelStatus>>? _channels;
     private Action<int, string?>? _move;
+    private Func<IReadOnlyList<MegaPipeBlockedEndpoint>>? _blocked;
 
     /// <summary>"megapipe", "sockets" after a fallback, or "none" before the first bind.</summary>
     public string Transport { get; internal set; } = "none";
@@ -59,9 +60,23 @@ public sealed class MegaPipeStatus
             channel, cpus);
 
     internal void SetChannels(
-        Func<IReadOnlyList<MegaPipeChannelStatus>> channels, Action<int, string?> move)
+        Func<IReadOnlyList<MegaPipeChannelStatus>> channels, Action<int, string?>? move = null)
     {
         _channels = channels;
         _move = move;
     }
+
+    /// <summary>
+    /// Endpoints of the application whose requests have kept a thread for too long, the worst first; empty when
+    /// MegaPipe does not serve. At most 257 rows.
+    /// </summary>
+    public IReadOnlyList<MegaPipeBlockedEndpoint> GetBlocked() => _blocked?.Invoke() ?? [];
+
+    /// <summary>Carriers up to which a stuck one is replaced; 0 before the first bind.</summary>
+    internal int MaxCarriers { get; set; }
+
+    /// <summary>Warning 104 or 105 holds at this moment.</summary>
+    internal bool AreCarriersExhausted => MaxCarriers > 0 && _carriers.IsExhausted(MaxCarriers);
+
+    internal void SetBlocked(Func<IReadOnlyList<MegaPipeBlockedEndpoint>> blocked) => _blocked = blocked;
 }

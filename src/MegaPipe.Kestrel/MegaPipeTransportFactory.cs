@@ -1,6 +1,7 @@
 // What Kestrel asks for listeners: MegaPipe channels where io_uring can be used, the stock Sockets transport elsewhere.
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
@@ -55,7 +56,8 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
         _startLogger = loggerFactory.CreateLogger(TransportLog.StartCategory);
         _status = status;
         _channels = services.GetService<MegaPipeChannels>() ??
-            new MegaPipeChannels(_options, _logger, services.GetService<IMemoryPoolFactory<byte>>(), status);
+            new MegaPipeChannels(_options, _logger, services.GetService<IMemoryPoolFactory<byte>>(), status,
+                services.GetService<BlockingTable>());
     }
 
     /// <summary>
@@ -120,7 +122,8 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
             socket = _takeover?.Take(endpoint) is { } taken
                 ? ListenSockets.Adopt(taken, _options, partitions)
                 : ListenSockets.Listen(endpoint, _options, partitions);
-            context = new EndpointContext(socket.Socket.LocalEndPoint ?? endpoint, _options, _logger, channels.Pool);
+            EndPoint local = socket.Socket.LocalEndPoint ?? endpoint;
+            context = new EndpointContext(local, _options, _logger, channels.Pool, channels.Meter.For(local));
         }
         catch
         {
@@ -139,6 +142,7 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
     {
         StockTransport.ThrowIfNotAllowed(_options, reason);
         TransportLog.Fallback(_startLogger, reason);
+        MegaPipeEventSource.Log.Fallback(reason);
         IConnectionListenerFactory stock = StockTransport.Create(_services, _options);
         _status.Transport = "sockets";
         _status.FallbackReason = reason;
@@ -159,8 +163,10 @@ public sealed class MegaPipeTransportFactory : IConnectionListenerFactory, IConn
             _announced = channels;
         }
 
-        TransportLog.Started(
-            _startLogger, OptionsReport.Changed(_status.Options), OptionsReport.Line(_status.Features));
+        string options = OptionsReport.Changed(_status.Options);
+        string features = OptionsReport.Line(_status.Features);
+        MegaPipeEventSource.Log.Started(options, features);
+        TransportLog.Started(_startLogger, options, features);
         if (_startLogger.IsEnabled(LogLevel.Debug))
         {
             TransportLog.ResolvedOptions(_startLogger, OptionsReport.Line(_status.Options));

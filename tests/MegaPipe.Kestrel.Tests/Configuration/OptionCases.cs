@@ -36,6 +36,7 @@ internal static class OptionCases
         (nameof(MegaPipeTransportOptions.HandOverAfter), "00:00:00.005", TimeSpan.FromMilliseconds(5)),
         (nameof(MegaPipeTransportOptions.MaxCarriers), "300", 300),
         (nameof(MegaPipeTransportOptions.MaxPoolThreads), "77", 77),
+        (nameof(MegaPipeTransportOptions.ReportBlocking), "false", false),
         (nameof(MegaPipeTransportOptions.Steering), "Cpu", MegaPipeSteering.Cpu),
         (nameof(MegaPipeTransportOptions.LocalPerStolen), "7", 7),
         (nameof(MegaPipeTransportOptions.MigrateFlowGroups), "false", false),

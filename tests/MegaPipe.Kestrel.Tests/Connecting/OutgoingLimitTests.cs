@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Connecting;
 using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -205,7 +206,7 @@ public sealed class OutgoingLimitTests
                 (MegaPipeConnection)await rig._harness.ConnectAsync(rig._listener.LocalEndPoint!).InTime();
             rig._channel = connection.Channel;
             rig._context = new OutgoingContext(
-                new MegaPipeTransportOptions(), NullLogger.Instance, rig._harness.Memory.Create());
+                new MegaPipeTransportOptions(), NullLogger.Instance, rig._harness.Memory.Create(), new HostMeter([]));
             return rig;
         }
 

@@ -9,7 +9,7 @@ internal sealed class MeterProbe : IDisposable
     private readonly Dictionary<string, Instrument> _instruments = [];
     private readonly MeterListener _listener = new();
     private readonly Dictionary<string, (long Count, double Sum)> _histograms = [];
-    private List<(string Name, long Value, int Channel)> _seen = [];
+    private List<(string Name, long Value, Dictionary<string, object?> Tags)> _seen = [];
 
     public MeterProbe()
     {
@@ -55,8 +55,18 @@ internal sealed class MeterProbe : IDisposable
     /// <summary>An instrument's sum over all channels, now.</summary>
     public long Sum(string name) => Read(name).Sum(measurement => measurement.Value);
 
+    /// <summary>The sum of the measurements of which an attribute has this value.</summary>
+    public long Sum(string name, object attribute) => ReadTags(name)
+        .Where(measurement => measurement.Tags.ContainsValue(attribute)).Sum(measurement => measurement.Value);
+
     /// <summary>An instrument's measurements now, and the channel of each; -1 without one.</summary>
-    public IReadOnlyList<(long Value, int Channel)> Read(string name)
+    public IReadOnlyList<(long Value, int Channel)> Read(string name) =>
+    [
+        .. ReadTags(name).Select(seen => (seen.Value, (int)seen.Tags.GetValueOrDefault("megapipe.channel", -1)!)),
+    ];
+
+    /// <summary>An instrument's measurements now, with their attributes.</summary>
+    public IReadOnlyList<(long Value, Dictionary<string, object?> Tags)> ReadTags(string name)
     {
         lock (_sync)
         {
@@ -66,7 +76,7 @@ internal sealed class MeterProbe : IDisposable
         _listener.RecordObservableInstruments();
         lock (_sync)
         {
-            return [.. _seen.Where(seen => seen.Name == name).Select(seen => (seen.Value, seen.Channel))];
+            return [.. _seen.Where(seen => seen.Name == name).Select(seen => (seen.Value, seen.Tags))];
         }
     }
 
@@ -92,15 +102,10 @@ internal sealed class MeterProbe : IDisposable
 
     private void Add(Instrument instrument, long value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
     {
-        int channel = -1;
-        foreach (KeyValuePair<string, object?> tag in tags)
-        {
-            channel = tag.Key == "megapipe.channel" ? (int)tag.Value! : channel;
-        }
-
+        Dictionary<string, object?> attributes = new(tags.ToArray());
         lock (_sync)
         {
-            _seen.Add((instrument.Name, value, channel));
+            _seen.Add((instrument.Name, value, attributes));
         }
     }
 }

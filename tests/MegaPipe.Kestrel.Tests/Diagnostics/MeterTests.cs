@@ -13,26 +13,28 @@ public sealed class MeterTests
     /// <summary>Instrument, and the counter of <see cref="MegaPipeChannelStatus"/> that it observes.</summary>
     private static readonly (string Instrument, string Counter)[] s_perChannel =
     [
-        ("megapipe.connections.active", "connections"),
-        ("megapipe.connections.accepted", "accepted"),
-        ("megapipe.connections.connected", "connected"),
-        ("megapipe.connections.reset", "resets"),
+        ("megapipe.connection.count", "connections"),
+        ("megapipe.connection.accepted", "accepted"),
+        ("megapipe.connection.reset", "resets"),
+        ("megapipe.connection.connected", "connected"),
         ("megapipe.accept.queue", "accept_queue"),
         ("megapipe.steals.in", "steals_in"),
         ("megapipe.steals.out", "steals_out"),
-        ("megapipe.groups", "groups"),
-        ("megapipe.groups.migrated", "migrations"),
+        ("megapipe.group.count", "groups"),
+        ("megapipe.group.migrated", "migrations"),
         ("megapipe.transfers", "transfers"),
         ("megapipe.system_calls", "system_calls"),
         ("megapipe.requests", "requests"),
         ("megapipe.events", "events"),
         ("megapipe.dispatches", "dispatches"),
         ("megapipe.wakeups", "wakes"),
-        ("megapipe.leases", "leases_out"),
-        ("megapipe.buffers.starved", "buffers_starved"),
-        ("megapipe.reads.paused", "pauses"),
-        ("megapipe.continuations.inline", "inline"),
-        ("megapipe.continuations.offloaded", "offloaded"),
+        ("megapipe.lease.count", "leases_out"),
+        ("megapipe.read.starved", "buffers_starved"),
+        ("megapipe.read.paused", "pauses"),
+        ("megapipe.continuation.inline", "inline"),
+        ("megapipe.continuation.offloaded", "offloaded"),
+        ("megapipe.handovers", "hand_overs"),
+        ("megapipe.accept.errors", "accept_errors"),
     ];
 
     [Fact]
@@ -41,7 +43,7 @@ public sealed class MeterTests
         using MeterProbe probe = new();
         await using HostHarness host = await SchedulingHost.StartAsync(context => context.Answer("x"));
         foreach (string name in (string[])[.. s_perChannel.Select(pair => pair.Instrument),
-            "megapipe.handovers", "megapipe.pool.grown", "megapipe.carriers.live", "megapipe.carriers.spare"])
+            "megapipe.pool.grown", "megapipe.carrier.count"])
         {
             Instrument instrument = Assert.Contains(name, probe.Instruments);
             Assert.False(string.IsNullOrEmpty(instrument.Unit), name);
@@ -64,7 +66,7 @@ public sealed class MeterTests
             await host.AssertServesAsync();
         }
 
-        await Eventually.True(() => probe.Sum("megapipe.connections.active") == 0);
+        await Eventually.True(() => probe.Sum("megapipe.connection.count") == 0);
         // Nothing happens any more but what the peers' ends still cause: compare when two looks are the same.
         foreach ((string instrument, string counter) in s_perChannel)
         {
@@ -73,8 +75,8 @@ public sealed class MeterTests
                 () => $"{instrument}: {probe.Sum(instrument)}, {counter}: {LeakCheck.Sum(host.Status, counter)}");
         }
 
-        Assert.Equal(20, probe.Sum("megapipe.connections.accepted"));
-        Assert.True(probe.Sum("megapipe.continuations.inline") >= 20);
+        Assert.Equal(20, probe.Sum("megapipe.connection.accepted"));
+        Assert.True(probe.Sum("megapipe.continuation.inline") >= 20);
         Assert.True(probe.Sum("megapipe.events") >= probe.Sum("megapipe.dispatches"));
         Assert.True(probe.Sum("megapipe.system_calls") > 0);
         // At least an accept, a read and a write each.
@@ -120,18 +122,18 @@ public sealed class MeterTests
             await new HttpPeer(sockets[i]).GetAsync("/");
         }
 
-        Assert.Equal(10, probe.Sum("megapipe.connections.active"));
-        Assert.Equal(10, probe.Sum("megapipe.connections.accepted"));
-        Assert.Equal(0, probe.Sum("megapipe.connections.reset"));
+        Assert.Equal(10, probe.Sum("megapipe.connection.count"));
+        Assert.Equal(10, probe.Sum("megapipe.connection.accepted"));
+        Assert.Equal(0, probe.Sum("megapipe.connection.reset"));
         sockets[..4].ForEach(socket => socket.Reset());
         await Eventually.True(
-            () => probe.Sum("megapipe.connections.reset") == 4,
-            () => $"{probe.Sum("megapipe.connections.reset")} resets");
-        await Eventually.True(() => probe.Sum("megapipe.connections.active") == 6);
+            () => probe.Sum("megapipe.connection.reset") == 4,
+            () => $"{probe.Sum("megapipe.connection.reset")} resets");
+        await Eventually.True(() => probe.Sum("megapipe.connection.count") == 6);
         sockets[4..].ForEach(socket => socket.Dispose());
-        await Eventually.True(() => probe.Sum("megapipe.connections.active") == 0);
-        Assert.Equal(4, probe.Sum("megapipe.connections.reset"));
-        Assert.Equal(10, probe.Sum("megapipe.connections.accepted"));
+        await Eventually.True(() => probe.Sum("megapipe.connection.count") == 0);
+        Assert.Equal(4, probe.Sum("megapipe.connection.reset"));
+        Assert.Equal(10, probe.Sum("megapipe.connection.accepted"));
     }
 
     [Fact]
@@ -161,12 +163,12 @@ public sealed class MeterTests
             socket.Reset();
         }
 
-        await Eventually.True(() => probe.Sum("megapipe.connections.active") == 0);
+        await Eventually.True(() => probe.Sum("megapipe.connection.count") == 0);
         // Reading and sending may both find the reset, and then both log it, as stock does.
         int connections = host.Logs.Transport(LogCapture.ConnectionReset)
             .Select(entry => entry.Message).Distinct().Count();
         Assert.True(connections > 0);
-        Assert.Equal(connections, probe.Sum("megapipe.connections.reset"));
+        Assert.Equal(connections, probe.Sum("megapipe.connection.reset"));
     }
 
     [Fact]
@@ -190,12 +192,12 @@ public sealed class MeterTests
         Socket socket = await host.ConnectAsync();
         await socket.SendAllAsync($"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {Bytes}\r\n\r\n");
         Task send = Task.Run(() => socket.SendAllAsync(new byte[Bytes]));
-        await Eventually.True(() => probe.Sum("megapipe.reads.paused") >= 1);
-        await Eventually.True(() => probe.Sum("megapipe.leases") > 0);
+        await Eventually.True(() => probe.Sum("megapipe.read.paused") >= 1);
+        await Eventually.True(() => probe.Sum("megapipe.lease.count") > 0);
         release.SetResult();
         await send.InTime();
         Assert.Equal((200, "done"), await new HttpPeer(socket).ReceiveAsync());
-        await Eventually.True(() => probe.Sum("megapipe.leases") == 0);
+        await Eventually.True(() => probe.Sum("megapipe.lease.count") == 0);
     }
 
     [Fact]
@@ -219,10 +221,10 @@ public sealed class MeterTests
             }
         }));
         Assert.True(probe.Sum("megapipe.handovers") > handOvers);
-        Assert.True(probe.Sum("megapipe.continuations.offloaded") > 0);
-        Assert.True(probe.Sum("megapipe.continuations.inline") > 0);
-        await Eventually.True(() => probe.Sum("megapipe.carriers.spare") == probe.Sum("megapipe.carriers.live") - 1);
-        Assert.True(probe.Sum("megapipe.carriers.live") >= 2);
+        Assert.True(probe.Sum("megapipe.continuation.offloaded") > 0);
+        Assert.True(probe.Sum("megapipe.continuation.inline") > 0);
+        await Eventually.True(() => probe.Sum("megapipe.carrier.count", "carrying") == 1);
+        Assert.True(probe.Sum("megapipe.carrier.count") >= 2);
     }
 
     [Fact]
@@ -255,10 +257,10 @@ public sealed class MeterTests
         await using (HostHarness host = await SchedulingHost.StartAsync(context => context.Answer("x")))
         {
             await host.AssertServesAsync();
-            Assert.NotEmpty(probe.Read("megapipe.connections.accepted"));
+            Assert.NotEmpty(probe.Read("megapipe.connection.accepted"));
         }
 
-        Assert.Empty(probe.Read("megapipe.connections.accepted"));
-        Assert.NotEmpty(probe.Read("megapipe.carriers.live"));
+        Assert.Empty(probe.Read("megapipe.connection.accepted"));
+        Assert.NotEmpty(probe.Read("megapipe.carrier.count"));
     }
 }

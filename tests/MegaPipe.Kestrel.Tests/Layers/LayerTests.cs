@@ -18,6 +18,7 @@ public sealed class LayerTests
     [
         "Diagnostics", "Configuration", "Steering", "Balancing", "Carrying", "Channels", "Pipes", "Connections",
         "Listening", "Connecting",
+        "Requests",
     ];
 
     private static readonly Architecture s_architecture =

@@ -43,6 +43,9 @@ internal abstract class Carried
     // Counts continuations, so that the watcher can tell one long one from many short ones.
     private long _runs;
 
+    // Of the present carrier's thread, for whoever looks why it is stuck.
+    private int _threadId;
+
     /// <param name="index">The number that tells it from others in measurements.</param>
     /// <param name="scheduling">Where continuations run.</param>
     /// <param name="performAfter">Continuations after which their work is performed.</param>
@@ -78,6 +81,23 @@ internal abstract class Carried
 
     public long InlineCount;
 
+    /// <summary>Turns with continuations, and stopwatch ticks that these took together. Adaptive only.</summary>
+    public long TurnCount;
+
+    public long TurnTicks;
+
+    /// <summary>Ticks that continuations waited behind others of their turn, added up.</summary>
+    public long DelayTicks;
+
+    /// <summary>Turns in which somebody waited longer than is meant to be (QueueDelayTicks).</summary>
+    public long LongTurnCount;
+
+    /// <summary>Ticks that the channel stood still before it was taken from a stuck carrier. Of the watcher.</summary>
+    public long StalledTicks;
+
+    /// <summary>Who is told of carriers that are stuck. Set before the first turn.</summary>
+    internal BlockingTable? Blocking { get; set; }
+
     /// <summary>The loop has ended, or is about to. Any thread.</summary>
     public bool HasEnded => _ended;
 
@@ -86,6 +106,9 @@ internal abstract class Carried
 
     /// <summary>Whether this thread carries something, and so runs a continuation now.</summary>
     public static bool IsOnCarrier => t_carried is not null;
+
+    /// <summary>What this thread carries, or has carried and lost in the continuation that it runs.</summary>
+    internal static Carried? OfThisThread => t_carried;
 
     /// <summary>
     /// What the code that this thread runs belongs to: what it carries, or has carried until its handler got stuck; on
@@ -118,6 +141,28 @@ internal abstract class Carried
 
     /// <summary>The epoch in which a carrier is in application code now, or -1. Any thread.</summary>
     internal long EpochInApplication => _turn.EpochInApplication;
+
+    /// <summary>
+    /// The watcher, before it takes the channel away: the table learns what runs since <paramref name="since"/>. What
+    /// runs is read without a lock, and is right if the channel can be taken from this epoch afterwards.
+    /// </summary>
+    internal StuckTurn? BeginStuck(long epoch, long since)
+    {
+        if (Blocking is not { Enabled: true } table)
+        {
+            return null;
+        }
+
+        Continuation?[] ready = _ready;
+        int running = _readyNext - 1;
+        ContinuationCost? cost = (uint)running < (uint)ready.Length ? ready[running]?.Cost : null;
+        return table.Begin(this, Index, epoch, cost?.Work, _threadId, since);
+    }
+
+    /// <summary>
+    /// The thread that has lost its channel, still in the continuation: now it is known for sure what it was.
+    /// </summary>
+    internal void TellStuck(WorkDescription work) => Blocking?.Tell(this, t_epoch, work);
 
     /// <summary>Whether no continuation is ready.</summary>
     protected bool NothingReady => _readyNext == _readyEnd;
@@ -158,6 +203,8 @@ internal abstract class Carried
         t_carried = this;
         t_epoch = epoch;
         CarrierThread.Remember();
+        _threadId = CarrierThread.Id;
+        ContinuationCost.SetRunning(null);
         if (epoch > 0)
         {
             NoteHandOver(Stopwatch.GetTimestamp());
@@ -281,12 +328,14 @@ internal abstract class Carried
         }
 
         HandlerClock clock = adaptive ? HandlerClock.Start() : default;
+        long turnStart = start;
         long queueDelayEnd = start + Scheduling.QueueDelayTicks;
+        long delay = 0;
         int unperformed = 0;
         while (_readyNext < _readyEnd)
         {
-            Continuation continuation = _ready[_readyNext]!;
-            _ready[_readyNext++] = null;
+            // Stays in its place while it runs: the watcher may ask what it is.
+            Continuation continuation = _ready[_readyNext++]!;
             if (adaptive && (CarrierPool.Instance.IsExhausted(Scheduling.MaxCarriers) ||
                 IsRetreating(start) || (start > queueDelayEnd && HasIdleCore())))
             {
@@ -304,6 +353,7 @@ internal abstract class Carried
             }
             else
             {
+                delay += start - turnStart;
                 Volatile.Write(ref _runs, _runs + 1);
                 _turn.Enter(epoch);
                 CarrierWatcher.Instance.Attend(); // after the turn is written: pairs with the watcher's way to sleep
@@ -325,6 +375,7 @@ internal abstract class Carried
                 if (!_turn.TryLeave(epoch))
                 {
                     continuation.Cost.AddHandOver(took, Scheduling.BudgetTicks);
+                    Blocking?.End(this, epoch, took);
                     return false;
                 }
 
@@ -345,7 +396,13 @@ internal abstract class Carried
             Clock.End(adaptive ? start : Stopwatch.GetTimestamp());
         }
 
+        Array.Clear(_ready, 0, _readyEnd);
         _readyNext = _readyEnd = 0;
+        if (adaptive)
+        {
+            EndTurn(turnStart, start, delay);
+        }
+
         return true;
     }
 
@@ -362,5 +419,21 @@ internal abstract class Carried
         continuation.Run();
         CarrierThread.Clean();
         return !Scheduling.HandsOver || _turn.TryLeave(epoch);
+    }
+
+    private void EndTurn(long start, long end, long delay)
+    {
+        TurnCount++;
+        TurnTicks += end - start;
+        DelayTicks += delay;
+        if (end - start > Scheduling.QueueDelayTicks)
+        {
+            LongTurnCount++;
+        }
+
+        if (MegaPipeMetrics.TurnsObserved)
+        {
+            MegaPipeMetrics.RecordTurn(Index, end - start);
+        }
     }
 }

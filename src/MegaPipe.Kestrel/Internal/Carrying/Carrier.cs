@@ -79,8 +79,7 @@ internal sealed class CarrierPool
 
     /// <summary>What the process's carriers and their watcher count, for the meter. Any thread.</summary>
     public static CarrierCounts Count() => new(
-        Instance.LiveCount, Instance.SpareCount, Interlocked.Read(ref CarrierWatcher.Instance.HandOverCount),
-        CarrierWatcher.Instance.PoolGrowCount);
+        Instance.LiveCount, Instance.SpareCount, CarrierWatcher.Instance.PoolGrowCount);
 
     /// <summary>How long a spare beyond the reserve waits for a channel: as long as the thread pool's.</summary>
     public TimeSpan IdleTime { get; set; } = TimeSpan.FromSeconds(20);

@@ -1,5 +1,6 @@
 // A carrier's thread: as good as one of the thread pool for the application code that runs on it.
 using System.Diagnostics.CodeAnalysis;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
@@ -11,6 +12,12 @@ internal static class CarrierThread
 
     [ThreadStatic]
     private static string? t_name;
+
+    [ThreadStatic]
+    private static int t_id;
+
+    /// <summary>The calling thread's number in the system, after <see cref="Remember"/>; 0: unknown.</summary>
+    public static int Id => t_id;
 
     /// <summary>Starts a thread: the runtime's way. Tests replace it by one that refuses.</summary>
     internal static Action<Thread> Starter { get; set; } = static thread => thread.UnsafeStart();
@@ -40,6 +47,7 @@ internal static class CarrierThread
         {
             t_cleanContext = ExecutionContext.Capture();
             t_name = Thread.CurrentThread.Name;
+            t_id = ThreadProbe.CurrentId;
         }
     }
 

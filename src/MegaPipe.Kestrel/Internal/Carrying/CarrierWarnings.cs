@@ -12,11 +12,20 @@ internal sealed class CarrierWarnings(ILogger logger, int maxCarriers)
 
     /// <summary>Nearly all carriers are stuck.</summary>
     public void Exhausted() =>
-        SayOnce(ref _saidExhausted, () => TransportLog.CarriersExhausted(logger, maxCarriers));
+        SayOnce(ref _saidExhausted, () =>
+        {
+            MegaPipeEventSource.Log.CarriersExhausted(maxCarriers);
+            TransportLog.CarriersExhausted(logger, maxCarriers);
+        });
 
     /// <summary>A carrier was needed, and no thread could be started.</summary>
     public void NoThread() =>
-        SayOnce(ref _saidNoThread, () => TransportLog.NoThread(logger, ThreadLimits.Describe()));
+        SayOnce(ref _saidNoThread, () =>
+        {
+            string limits = ThreadLimits.Describe();
+            MegaPipeEventSource.Log.NoThread(limits);
+            TransportLog.NoThread(logger, limits);
+        });
 
     private static void SayOnce(ref int said, Action message)
     {

@@ -2,6 +2,7 @@
 // thread pool that is stuck, and makes it grow.
 using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
@@ -235,10 +236,17 @@ internal sealed class CarrierWatcher
         private void HandOver(CarrierWatcher watcher, long epoch)
         {
             CarrierPool pool = CarrierPool.Instance;
+            StuckTurn? turn = Channel.BeginStuck(epoch, _since);
             bool done = pool.TryHandOver(Channel, epoch);
             if (done)
             {
                 Interlocked.Increment(ref watcher.HandOverCount);
+                Channel.StalledTicks += Stopwatch.GetTimestamp() - _since;
+                turn?.Confirm();
+            }
+            else
+            {
+                turn?.Withdraw();
             }
 
             Channel.IsAbandoned = !done && Channel.EpochInApplication == epoch;

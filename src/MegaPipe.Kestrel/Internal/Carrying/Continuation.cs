@@ -1,5 +1,6 @@
 // What a channel runs for the application: the rest of an awaited read, flush or accept.
 using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
@@ -9,7 +10,8 @@ namespace MegaPipe.Kestrel.Internal.Carrying;
 /// lost update only delays the decision by one.
 /// </summary>
 /// <param name="home">What its connection lives on; null: nothing that others can be brought to.</param>
-internal sealed class ContinuationCost(Carried? home = null)
+/// <param name="work">Whose continuations these are, for whoever asks what keeps a thread.</param>
+internal sealed class ContinuationCost(Carried? home = null, IDescribedWork? work = null)
 {
     private const int Shift = 3;
 
@@ -29,6 +31,17 @@ internal sealed class ContinuationCost(Carried? home = null)
     private long _averageTicks;
     private int _elsewhere;
     private int _unforgiven;
+
+    public IDescribedWork? Work { get; } = work;
+
+    /// <summary>
+    /// What is above the connection: the request that it serves now or has served last. A reference that is there
+    /// anyway, kept for the watcher; nothing here knows what it is.
+    /// </summary>
+    public IDescribedWork? Request { get; set; }
+
+    /// <summary>Of the continuation that the calling thread runs. Meaningful on carriers.</summary>
+    public static ContinuationCost? Running => t_running;
 
     public long AverageTicks => Volatile.Read(ref _averageTicks);
 

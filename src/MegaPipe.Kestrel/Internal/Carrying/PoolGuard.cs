@@ -2,6 +2,7 @@
 // the pool, handlers that await go on there, and what is offloaded runs there; by itself the pool adds about two
 // threads a second.
 using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
@@ -124,6 +125,7 @@ internal sealed class PoolGuard(IGuardedPool pool, int processors)
         {
             _raisedTo = target;
             Interlocked.Increment(ref GrowCount);
+            MegaPipeEventSource.Log.PoolGrown(target);
         }
     }
 

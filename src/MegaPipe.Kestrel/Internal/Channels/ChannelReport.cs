@@ -1,48 +1,76 @@
-// A channel's counters by name: the ring's own and the transport's.
+// A channel's counters: the ring's own and the transport's.
+using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Channels;
 
 internal static class ChannelReport
 {
-    public static Func<IReadOnlyList<MegaPipeChannelStatus>> For(ChannelSet channels) =>
-        () => [.. channels.Channels.Select(Describe)];
+    public static IReadOnlyList<MegaPipeChannelStatus> Describe(ChannelSet channels) =>
+        [.. channels.Channels.Select(Describe)];
 
     private static MegaPipeChannelStatus Describe(TransportChannel channel)
     {
         ChannelCounters ring = default;
         channel.Native.ReadCounters(ref ring);
-        return new MegaPipeChannelStatus(channel.Index, new Dictionary<string, long>
+        Dictionary<string, long> counters = new(CounterTable.Rows.Length);
+        foreach (CounterRow row in CounterTable.Rows)
         {
-            ["connections"] = channel.ConnectionCount,
-            ["accepted"] = channel.AcceptedCount,
-            ["accept_queue"] = Volatile.Read(ref channel.QueuedCount),
-            ["steals_in"] = channel.TakenCount,
-            ["steals_out"] = channel.GivenCount,
-            ["groups"] = Volatile.Read(ref channel.GroupCount),
-            ["migrations"] = channel.MigratedCount,
-            ["transfers"] = (long)ring.Transfers,
-            ["connected"] = channel.ConnectedCount,
-            ["resets"] = channel.ResetCount,
-            ["pauses"] = channel.PauseCount,
-            ["inline"] = channel.InlineCount,
-            ["offloaded"] = channel.OffloadedCount,
-            ["hand_overs"] = channel.HandOvers,
-            ["system_calls"] = (long)ring.SystemCalls,
-            ["requests"] = (long)ring.Requests,
-            ["events"] = (long)ring.Events,
-            ["dispatches"] = (long)ring.Dispatches,
-            ["waits"] = (long)ring.Waits,
-            ["wakes"] = (long)ring.Wakes,
-            ["buffers_starved"] = (long)ring.BuffersStarved,
-            ["rearms"] = (long)ring.Rearms,
-            ["ends_found"] = (long)ring.EndsFound,
-            ["short_writes"] = (long)ring.ShortWrites,
-            ["cq_overflows"] = (long)ring.CqOverflows,
-            ["stale_events"] = (long)ring.StaleEvents,
-            ["leases_out"] = (long)ring.LeasesOut,
-            ["handles_live"] = (long)ring.HandlesLive,
-            ["operations_in_flight"] = (long)ring.InFlight,
-        });
+            counters.Add(row.Name, Read(channel, in ring, row.Id));
+        }
+
+        return new MegaPipeChannelStatus(channel.Index, counters);
     }
+
+    /// <summary>One counter. Any thread.</summary>
+    public static long Read(TransportChannel channel, ChannelCounter counter)
+    {
+        ChannelCounters ring = default;
+        channel.Native.ReadCounters(ref ring);
+        return Read(channel, in ring, counter);
+    }
+
+    private static long Read(TransportChannel channel, in ChannelCounters ring, ChannelCounter counter) =>
+        counter switch
+        {
+            ChannelCounter.Connections => channel.ConnectionCount,
+            ChannelCounter.Accepted => channel.AcceptedCount,
+            ChannelCounter.AcceptQueue => Volatile.Read(ref channel.QueuedCount),
+            ChannelCounter.StealsIn => channel.TakenCount,
+            ChannelCounter.StealsOut => channel.GivenCount,
+            ChannelCounter.Groups => Volatile.Read(ref channel.GroupCount),
+            ChannelCounter.Migrations => channel.MigratedCount,
+            ChannelCounter.Transfers => (long)ring.Transfers,
+            ChannelCounter.Connected => channel.ConnectedCount,
+            ChannelCounter.AcceptErrors => channel.AcceptErrorCount,
+            ChannelCounter.Resets => channel.ResetCount,
+            ChannelCounter.Pauses => channel.PauseCount,
+            ChannelCounter.Inline => channel.InlineCount,
+            ChannelCounter.Offloaded => channel.OffloadedCount,
+            ChannelCounter.HandOvers => channel.HandOvers,
+            ChannelCounter.StalledMicroseconds => Microseconds(channel.StalledTicks),
+            ChannelCounter.Turns => channel.TurnCount,
+            ChannelCounter.TurnMicroseconds => Microseconds(channel.TurnTicks),
+            ChannelCounter.DelayMicroseconds => Microseconds(channel.DelayTicks),
+            ChannelCounter.LongTurns => channel.LongTurnCount,
+            ChannelCounter.SystemCalls => (long)ring.SystemCalls,
+            ChannelCounter.Requests => (long)ring.Requests,
+            ChannelCounter.Events => (long)ring.Events,
+            ChannelCounter.Dispatches => (long)ring.Dispatches,
+            ChannelCounter.Waits => (long)ring.Waits,
+            ChannelCounter.Wakes => (long)ring.Wakes,
+            ChannelCounter.BuffersStarved => (long)ring.BuffersStarved,
+            ChannelCounter.Rearms => (long)ring.Rearms,
+            ChannelCounter.EndsFound => (long)ring.EndsFound,
+            ChannelCounter.ShortWrites => (long)ring.ShortWrites,
+            ChannelCounter.CqOverflows => (long)ring.CqOverflows,
+            ChannelCounter.StaleEvents => (long)ring.StaleEvents,
+            ChannelCounter.LeasesOut => (long)ring.LeasesOut,
+            ChannelCounter.HandlesLive => (long)ring.HandlesLive,
+            ChannelCounter.OperationsInFlight => (long)ring.InFlight,
+            _ => throw new UnreachableException(),
+        };
+
+    private static long Microseconds(long ticks) => (long)(ticks * (1_000_000.0 / Stopwatch.Frequency));
 }

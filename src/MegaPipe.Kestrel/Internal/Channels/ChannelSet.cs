@@ -1,6 +1,7 @@
 // The channels of one host: made at the first bind, shared by all endpoints, stopped with the last listener.
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Configuration;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Steering;
 using MegaPipe.Native;
 using Microsoft.Extensions.Logging;
@@ -23,7 +24,7 @@ internal sealed class ChannelSet
 
     public IReadOnlyList<TransportChannel> Channels { get; }
 
-    public static ChannelSet Start(MegaPipeTransportOptions options, ILogger logger)
+    public static ChannelSet Start(MegaPipeTransportOptions options, ILogger logger, BlockingTable blocking)
     {
         int count = CpuList.ChannelsOf(options);
         ChannelScheduling scheduling = new(options, count);
@@ -44,7 +45,7 @@ internal sealed class ChannelSet
                     Cpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1,
                     Flags = options.DegradedMode | ChannelConfigFlags.Server,
                 });
-                channels.Add(new TransportChannel(i, native, scheduling, options, cpu));
+                channels.Add(new TransportChannel(i, native, scheduling, options, cpu) { Blocking = blocking });
             }
 
             carriers = TakeCarriers(count, IsWatched(scheduling));

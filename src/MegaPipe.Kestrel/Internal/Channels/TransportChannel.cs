@@ -12,7 +12,7 @@ using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Channels;
 
-internal sealed class TransportChannel : Carried
+internal sealed class TransportChannel : Carried, IMeteredChannel
 {
     /// <summary>Events taken at a time: more only delays the first ones' answers.</summary>
     public const int EventCapacity = 256;
@@ -83,6 +83,8 @@ internal sealed class TransportChannel : Carried
     /// <summary>Flow groups that it was given because it had less work than their owner.</summary>
     public long MigratedCount;
 
+    public long AcceptErrorCount;
+
     /// <summary>Connections that live on this channel. Written by the carrier.</summary>
     public int ConnectionCount;
 
@@ -125,6 +127,9 @@ internal sealed class TransportChannel : Carried
             _native.Wake();
         }
     }
+
+    /// <summary>One counter. Any thread.</summary>
+    public long Read(ChannelCounter counter) => ChannelReport.Read(this, counter);
 
     public override bool HasWork => !_work.IsEmpty;
 

@@ -4,18 +4,24 @@ using System.Net;
 using System.Net.Sockets;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Connecting;
 
-internal sealed class OutgoingContext(MegaPipeTransportOptions options, ILogger logger, MemoryPool<byte> pool)
+internal sealed class OutgoingContext(
+    MegaPipeTransportOptions options, ILogger logger, MemoryPool<byte> pool, HostMeter meter)
 {
     /// <summary>Who is disposed where something is asked for too late.</summary>
     public const string FactoryName = "MegaPipeConnectionFactory";
 
-    private readonly EndpointContext _tcp = new(new IPEndPoint(IPAddress.Any, 0), options, logger, pool);
-    private readonly EndpointContext _unix = new(new UnixDomainSocketEndPoint("/"), options, logger, pool);
+    /// <summary>In the meter they have no endpoint of this host.</summary>
+    private static readonly IPEndPoint s_any = new(IPAddress.Any, 0);
+
+    private readonly EndpointContext _tcp = new(s_any, options, logger, pool, meter.For(s_any));
+    private readonly EndpointContext _unix =
+        new(new UnixDomainSocketEndPoint("/"), options, logger, pool, meter.For(s_any));
     private volatile bool _closed;
 
     public MegaPipeTransportOptions Options { get; } = options;

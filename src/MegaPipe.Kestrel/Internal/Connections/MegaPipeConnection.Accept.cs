@@ -23,8 +23,9 @@ internal sealed partial class MegaPipeConnection
     public void Start()
     {
         Channel.Add(this, _input);
-        Channel.ConnectionCount++;
         Channel.AcceptedCount++;
+        _counts.Accepted++;
+        Count(1);
         _acceptedAtMs = Environment.TickCount64;
         StartReading();
     }
@@ -45,9 +46,16 @@ internal sealed partial class MegaPipeConnection
     public void StartConnected(IHandleOwner maker)
     {
         Channel.Replace(maker, this, _input);
-        Channel.ConnectionCount++;
         Channel.ConnectedCount++;
+        Count(1);
         StartReading();
+    }
+
+    /// <summary>The carrier: it joins or leaves.</summary>
+    private void Count(int change)
+    {
+        Channel.ConnectionCount += change;
+        _counts.Active += change;
     }
 
     /// <summary>
@@ -69,7 +77,7 @@ internal sealed partial class MegaPipeConnection
         {
             Handle = handle;
             Channel.Add(this, _input);
-            Channel.ConnectionCount++;
+            Count(1);
             StartReading();
             return true;
         }

@@ -221,6 +221,7 @@ internal sealed partial class MegaPipeConnection
         {
             _resetNoted = true;
             Channel.ResetCount++;
+            _counts.Resets++;
             TransportLog.ConnectionReset(Logger, this);
         }
     }

@@ -7,6 +7,7 @@ using System.Net.Sockets;
 using System.Buffers;
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
@@ -19,9 +20,11 @@ namespace MegaPipe.Kestrel.Internal.Connections;
 internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwner, IChannelWork,
     IThreadPoolWorkItem, IDuplexPipe, IPipeOwner, IConnectionIdFeature, IConnectionTransportFeature,
     IConnectionItemsFeature, IConnectionLifetimeFeature, IConnectionEndPointFeature, IMemoryPoolFeature,
-    IConnectionSocketFeature
+    IConnectionSocketFeature, IDescribedWork
 {
     private readonly EndpointContext _endpoint;
+    private readonly ConnectionCounts _counts;
+    private readonly ContinuationCost _cost;
     private readonly LeasePipeReader _input;
     private readonly CoalescingPipeWriter _output;
     private readonly ConnectionFeatures _features;
@@ -38,11 +41,12 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         Channel = channel;
         Handle = handle;
         _endpoint = endpoint;
+        _counts = endpoint.Meter.On(channel.Index);
         _localEndPoint = local;
         _remoteEndPoint = remote;
-        ContinuationCost cost = new(channel);
-        _input = new LeasePipeReader(this, cost, channel.Scheduling, endpoint.MaxReadBufferSize);
-        _output = new CoalescingPipeWriter(this, cost, channel.Scheduling, endpoint.MaxWriteBufferSize);
+        _cost = new ContinuationCost(channel, this);
+        _input = new LeasePipeReader(this, _cost, channel.Scheduling, endpoint.MaxReadBufferSize);
+        _output = new CoalescingPipeWriter(this, _cost, channel.Scheduling, endpoint.MaxWriteBufferSize);
         _connectionClosedToken = _connectionClosed.Token;
         _transport = this;
         _features = new ConnectionFeatures(this);
@@ -125,7 +129,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
                 OnWrite(in channelEvent);
                 break;
             case Stage.Close when channelEvent.IsRetired:
-                Channel.ConnectionCount--;
+                Count(-1);
                 OnRetired();
                 break;
         }

@@ -126,6 +126,13 @@ internal static partial class TransportLog
         + "channel whose carrier is stuck in application code waits for it.", EventName = "NoThread")]
     public static partial void NoThread(ILogger logger, string limits);
 
+    [LoggerMessage(107, LogLevel.Warning,
+        "{Endpoint} blocked {Thread}, for {Milliseconds} ms. {Remedy}. {Count} times so far, {Total} ms in all, "
+        + "{Worst} ms at worst; said at most every ten minutes for each endpoint.", EventName = "Blocked")]
+    public static partial void Blocked(
+        ILogger logger, string endpoint, string thread, long milliseconds, string remedy, long count, long total,
+        long worst);
+
     [LoggerMessage(109, LogLevel.Warning,
         "Channel {Channel} makes no progress: its carrier is stuck in application code. New connections go to other "
         + "channels until it is back.", EventName = "ChannelHung")]

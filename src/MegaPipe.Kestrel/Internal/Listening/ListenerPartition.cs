@@ -135,8 +135,15 @@ internal sealed class ListenerPartition(
         }
     }
 
-    public void Fail(Exception error) =>
-        TransportLog.AcceptFailed(endpoint.Logger, endpoint.EndPoint, error.Message);
+    public void Fail(Exception error) => Fail(error.Message);
+
+    private void Fail(string error)
+    {
+        channel.AcceptErrorCount++;
+        endpoint.Meter.On(channel.Index).AcceptErrors++;
+        MegaPipeEventSource.Log.AcceptFailed(endpoint.EndPoint.ToString()!, error);
+        TransportLog.AcceptFailed(endpoint.Logger, endpoint.EndPoint, error);
+    }
 
     private void OnAccept(in ChannelEvent channelEvent)
     {
@@ -165,7 +172,7 @@ internal sealed class ListenerPartition(
 
         if (channelEvent.Result < 0)
         {
-            TransportLog.AcceptFailed(endpoint.Logger, endpoint.EndPoint, ChannelError.Text(channelEvent.Result));
+            Fail(ChannelError.Text(channelEvent.Result));
         }
 
         _ = RetryAsync();

@@ -66,6 +66,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         try
         {
             await listener.StartAsync(socket.IsOurs && endpoint.EndPoint is IPEndPoint).ConfigureAwait(false);
+            MegaPipeEventSource.Log.Bound(endpoint.EndPoint.ToString()!, channels.Channels.Count);
             return listener;
         }
         catch
@@ -310,6 +311,7 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         CloseSockets();
         await end.UntilTheLastHaveAskedAsync().ConfigureAwait(false);
         _accepted.End();
+        MegaPipeEventSource.Log.Unbound(EndPoint.ToString()!);
     }
 
     /// <summary>Until what others accepted for a channel, or gave to it, has come.</summary>

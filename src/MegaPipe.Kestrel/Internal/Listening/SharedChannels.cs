@@ -20,10 +20,14 @@ internal sealed class SharedChannels
         Set = set;
         Pool = pool;
         Balancer = balancer;
-        Report = ChannelReport.For(set);
+        Report = () => ChannelReport.Describe(set);
+        Meter = new HostMeter(set.Channels);
     }
 
     public ChannelSet Set { get; }
+
+    /// <summary>What the meter reads of this host.</summary>
+    public HostMeter Meter { get; }
 
     /// <summary>Evens out what the channels do, where that was asked for.</summary>
     public Balancer? Balancer { get; }
@@ -51,12 +55,19 @@ internal sealed class SharedChannels
         TransportLog.ChannelMoved(_logger, channel, cpus is null ? "all" : CpuList.Format(parsed));
     }
 
+    /// <param name="options">The host's.</param>
+    /// <param name="logger">Where connections and channels log.</param>
+    /// <param name="pools">Makes the pool of their memory; null: the transport's own.</param>
+    /// <param name="blocking">Told who keeps carriers; null: nobody asks.</param>
     /// <exception cref="PlatformNotSupportedException">io_uring cannot be used.</exception>
     /// <exception cref="System.Net.Sockets.SocketException">A channel of this size cannot be had.</exception>
     public static SharedChannels Start(
-        MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools)
+        MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? pools,
+        BlockingTable? blocking = null)
     {
-        ChannelSet set = ChannelSet.Start(options, logger);
+        blocking ??= new BlockingTable(logger, options.HandOverAfter);
+        blocking.Enabled = options.ReportBlocking;
+        ChannelSet set = ChannelSet.Start(options, logger, blocking);
         Balancer? balancer = set.Channels[0].Scheduling.Balanced
             ? new Balancer(set.Channels, set.Flows, set.Flows.ChannelOfGroup.Length, options, logger)
             : null;
@@ -67,14 +78,14 @@ internal sealed class SharedChannels
         }
 
         MegaPipeMetrics.Carriers = CarrierPool.Count;
-        MegaPipeMetrics.Add(channels.Report);
+        MegaPipeMetrics.Add(channels.Meter);
         return channels;
     }
 
     /// <summary>They end, and the pool with them, as soon as their connections have.</summary>
     public void Stop()
     {
-        MegaPipeMetrics.Remove(Report);
+        MegaPipeMetrics.Remove(Meter);
         if (Balancer is not null)
         {
             CarrierWatcher.Instance.Remove(Balancer);

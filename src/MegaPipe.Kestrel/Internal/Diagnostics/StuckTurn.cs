@@ -1,0 +1,129 @@
+// A turn whose channel was taken away and whose thread has not come back.
+using System.Diagnostics;
+
+namespace MegaPipe.Kestrel.Internal.Diagnostics;
+
+/// <summary>Something that keeps a thread at this moment.</summary>
+/// <param name="Work">What it is.</param>
+/// <param name="Channel">The channel whose thread that was, or <see cref="BlockingRow.Pool"/>.</param>
+/// <param name="ThreadId">The thread's number in the system; 0: unknown.</param>
+/// <param name="Since">Stopwatch ticks.</param>
+internal readonly record struct StuckWork(WorkDescription Work, int Channel, int ThreadId, long Since);
+
+/// <summary>From the hand-over to the thread's return.</summary>
+internal sealed class StuckTurn : IDisposable
+{
+    private readonly BlockingTable _table;
+    private readonly Lock _sync = new();
+    private Timer? _timer;
+    private bool _over;
+    private Before? _before;
+
+    private sealed record Before(long Ran, long Queued, long At);
+
+    public StuckTurn(
+        BlockingTable table, (object Channel, long Epoch) key, WorkDescription work, int channel, int threadId,
+        long since)
+    {
+        _table = table;
+        Key = key;
+        Work = work;
+        Channel = channel;
+        ThreadId = threadId;
+        Since = since;
+    }
+
+    public (object Channel, long Epoch) Key { get; }
+
+    public WorkDescription Work { get; set; }
+
+    public int Channel { get; }
+
+    /// <summary>The thread's number in the system; 0: unknown.</summary>
+    public int ThreadId { get; }
+
+    /// <summary>Stopwatch ticks; at most one look of the watcher after the continuation began.</summary>
+    public long Since { get; }
+
+    public ThreadState State { get; private set; }
+
+    /// <summary>It was counted while it was stuck.</summary>
+    public bool IsCounted { get; private set; }
+
+    /// <summary>
+    /// The stuck thread, when it is back after <paramref name="ticks"/>: those of them that the application is to blame
+    /// for. Whether it waited or computed is known better now than by the one look at it.
+    /// </summary>
+    public long Settle(long ticks)
+    {
+        if (ThreadId == 0)
+        {
+            return ticks; // nothing can be known
+        }
+
+        if (_before is not { } before || ThreadProbe.ReadTimes(ThreadId) is not { } now)
+        {
+            return State == ThreadState.Unknown ? 0 : ticks; // back at the moment that the channel was taken
+        }
+
+        long queued = Math.Max(0, now.Queued - before.Queued);
+        long ran = now.Ran - before.Ran;
+        bool computed = ran > (Stopwatch.GetTimestamp() - before.At - queued) / 2;
+        if (computed)
+        {
+            // Until it was looked at it may as well have lacked a CPU, but for the time that made it suspicious.
+            State = ThreadState.Computes;
+            return Math.Min(ticks - queued, ran + (2 * _table.HandOverTicks));
+        }
+
+        State = State == ThreadState.Computes ? ThreadState.Waits : State;
+        return ticks - queued;
+    }
+
+    /// <summary>The watcher: the channel is gone, so there is time to look at the thread.</summary>
+    public void Confirm()
+    {
+        if (ThreadProbe.ReadTimes(ThreadId) is { } times)
+        {
+            _before = new Before(times.Ran, times.Queued, Stopwatch.GetTimestamp());
+        }
+
+        State = ThreadProbe.Read(ThreadId);
+        MegaPipeEventSource.Log.HandOver(Channel, ThreadId, Work.Title);
+        lock (_sync)
+        {
+            if (!_over)
+            {
+                _timer = new Timer(static turn => ((StuckTurn)turn!).OnTimer(), this, BlockingTable.StuckAfter,
+                    Timeout.InfiniteTimeSpan);
+            }
+        }
+    }
+
+    /// <summary>The watcher: the carrier came back in time.</summary>
+    public void Withdraw() => _table.Withdraw(this);
+
+    public void Dispose()
+    {
+        lock (_sync)
+        {
+            _over = true;
+            _timer?.Dispose();
+        }
+    }
+
+    private void OnTimer()
+    {
+        lock (_sync)
+        {
+            if (_over)
+            {
+                return;
+            }
+
+            IsCounted = true;
+            State = ThreadProbe.Read(ThreadId);
+            _table.OnStillStuck(this);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+// Which request runs on which thread where no watcher looks: asked when somebody wants to know what is stuck.
+using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Diagnostics;
+using Microsoft.AspNetCore.Http;
+
+namespace MegaPipe.Kestrel.Internal.Requests;
+
+/// <summary>One per thread that has ever run a request here.</summary>
+internal sealed class TimedThread(Thread thread)
+{
+    private static readonly Lock s_sync = new();
+    private static TimedThread[] s_all = [];
+
+    [ThreadStatic]
+    private static TimedThread? t_current;
+
+    private readonly int _id = ThreadProbe.CurrentId;
+    private readonly RequestWork _work = new();
+    private BlockingTable? _table;
+    private long _start;
+
+    /// <summary>The calling thread begins a request.</summary>
+    public static TimedThread Begin(HttpContext context, BlockingTable table)
+    {
+        TimedThread current = t_current ??= Register();
+        current._start = Stopwatch.GetTimestamp();
+        current._work.Begin(context);
+        Volatile.Write(ref current._table, table);
+        return current;
+    }
+
+    /// <summary>Ticks since <see cref="Begin"/>.</summary>
+    public long Ticks => Stopwatch.GetTimestamp() - _start;
+
+    /// <summary>What the thread was in, or null if that is over by now.</summary>
+    public WorkDescription? Describe() => _work.Describe();
+
+    public void End()
+    {
+        _table = null;
+        _work.End();
+    }
+
+    /// <summary>
+    /// Requests of a table that keep their thread since <paramref name="before"/>. A thread may go on to its next one
+    /// while it is asked: then the answer is that one's name, and no worse than late.
+    /// </summary>
+    public static IEnumerable<StuckWork> Find(BlockingTable table, long before)
+    {
+        foreach (TimedThread thread in Volatile.Read(ref s_all))
+        {
+            long start = thread._start;
+            if (Volatile.Read(ref thread._table) == table && start <= before && thread.Describe() is { } work)
+            {
+                yield return new StuckWork(work, BlockingRow.Pool, thread._id, start);
+            }
+        }
+    }
+
+    private static TimedThread Register()
+    {
+        TimedThread current = new(Thread.CurrentThread);
+        lock (s_sync)
+        {
+            s_all = [.. s_all.Where(static other => other.IsAlive), current];
+        }
+
+        return current;
+    }
+
+    private bool IsAlive => thread.IsAlive;
+}
