@@ -15,10 +15,10 @@ RUNTIMES = {"x64": "linux-x64", "arm64": "linux-arm64"}
 # What "smoke" leaves of the native tests: each mechanism once, seconds in the emulator.
 SMOKE = ["test_create", "test_restrict", "test_echo", "test_accept", "test_close", "test_partition", "test_handover",
          "test_transfer", "test_starvation"]
-NATIVE_LIMIT_S = 300
+NATIVE_LIMIT_S = 900
 SCHEDULES = 100
 SCHEDULES_LIMIT_S = 600
-SAMPLE_LIMIT_S = 400
+SAMPLE_LIMIT_S = 900
 CONTRACT_LIMIT_S = 1500
 # On MegaPipe itself, the contracts of a connection's life. That of back pressure measures how far a pause is passed, which
 # has no bound before 6.17.
