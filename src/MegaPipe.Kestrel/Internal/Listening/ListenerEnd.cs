@@ -115,13 +115,12 @@ internal sealed class ListenerEnd(
     public async Task UntilTheLastHaveAskedAsync()
     {
         Looks looks = new();
-        while (looks.Elapsed < MegaPipeConnection.AsksWithin)
+        while (MegaPipeConnection.AsksWithin - looks.Elapsed is { Ticks: > 0 } left)
         {
             Task<int>[] counts = [.. channels.Select(CountAsync)];
             try
             {
-                await Task.WhenAll(counts).WaitAsync(MegaPipeConnection.AsksWithin - looks.Elapsed)
-                    .ConfigureAwait(false);
+                await Task.WhenAll(counts).WaitAsync(left).ConfigureAwait(false);
             }
             catch (TimeoutException)
             {
