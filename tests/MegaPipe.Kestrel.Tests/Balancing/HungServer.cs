@@ -1,5 +1,7 @@
 // A child process with few carriers, as in BoundedServer, whose handlers block until a channel has none.
 using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Kestrel.Tests.Scheduling;
 using MegaPipe.Kestrel.Tests.Support;
 
@@ -12,8 +14,8 @@ internal static class HungServer
     private const int Channels = 2;
     private const int Clients = 40;
 
-    /// <summary>What the ring of the hung channel has accepted waits in it until it is back.</summary>
-    private const int Caught = 4;
+    /// <summary>What the ring of the hung channel has accepted or was given waits in it until it is back.</summary>
+    private const int Caught = ListenerPartition.Outstanding + ChannelArrivals.Most;
 
     private const int ChannelHung = 109;
     private const int ChannelBack = 110;
@@ -49,11 +51,18 @@ internal static class HungServer
         for (int i = 0; i < Channels + 1; i++)
         {
             all.Add(host.AssertServesAsync("/block"));
-            await Eventually.True(() => Volatile.Read(ref blocked) == all.Count);
+            await Eventually.True(() => Volatile.Read(ref blocked) == all.Count, () => Describe(host));
+            if (i < Channels)
+            {
+                // Another carrier has the channel, and it is known to go on.
+                await Eventually.True(
+                    () => CarrierPool.Instance.SpareCount == Channels - 1 - i && !Any(host, "groups", 0),
+                    () => Describe(host));
+            }
         }
 
         // One carrier is left, for two channels.
-        await Eventually.True(() => CarrierPool.Instance.SpareCount == 0 && Any(host, "groups", 0));
+        await Eventually.True(() => Any(host, "groups", 0), () => Describe(host));
         string answer = "hung without groups; ";
         int served = 0;
         for (int i = 0; i < Clients; i++)
@@ -62,7 +71,7 @@ internal static class HungServer
         }
 
         await Eventually.True(
-            () => Volatile.Read(ref served) >= Clients - Caught, () => $"{served} of {Clients} were served");
+            () => Volatile.Read(ref served) >= Clients - Caught, () => $"{served} of {Clients} were served; {Describe(host)}");
         Assert.InRange(host.Logs.Count(ChannelHung), 1, int.MaxValue);
         answer += "clients served; ";
         release.Set();
@@ -79,6 +88,12 @@ internal static class HungServer
             Interlocked.Increment(ref served);
         }
     }
+
+    private static string Describe(HostHarness host) =>
+        $"hung {host.Logs.Count(ChannelHung)}, back {host.Logs.Count(ChannelBack)}, carriers "
+        + $"{CarrierPool.Instance.LiveCount}, spare {CarrierPool.Instance.SpareCount}; "
+        + string.Join("; ", host.Status!.GetChannels().Select(channel => string.Join(
+            ", ", channel.Counters.Select(counter => $"{counter.Key} {counter.Value}"))));
 
     private static bool Any(HostHarness host, string counter, long value) =>
         host.Status!.GetChannels().Any(channel => channel.Counters[counter] == value);

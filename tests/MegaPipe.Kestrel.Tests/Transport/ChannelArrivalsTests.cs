@@ -26,6 +26,23 @@ public sealed class ChannelArrivalsTests
     }
 
     [Fact]
+    public void TryExpect_AsManyAsMayComeAreOnTheirWay_NoMoreUntilOneHasCome()
+    {
+        using TestChannel test = new(carriers: 1);
+        ChannelArrivals arrivals = new(test.Channel);
+        ulong number = arrivals.Number(new Taker());
+        for (int i = 0; i < ChannelArrivals.Most; i++)
+        {
+            Assert.True(arrivals.TryExpect());
+        }
+
+        Assert.False(arrivals.TryExpect());
+        arrivals.Take(number);
+        Assert.True(arrivals.TryExpect());
+        Assert.False(arrivals.TryExpect());
+    }
+
+    [Fact]
     public void Number_OneIsReleased_TheNextTakerHasIt()
     {
         using TestChannel test = new(carriers: 1);

@@ -7,6 +7,12 @@ namespace MegaPipe.Kestrel.Internal.Channels;
 /// </summary>
 internal sealed class ChannelArrivals(TransportChannel channel)
 {
+    /// <summary>
+    /// So many may be on their way to a channel at a time: as many as it accepts itself in a turn. A channel that is
+    /// stuck, and not yet known to be, keeps no more of other channels' connections waiting.
+    /// </summary>
+    public const int Most = 4;
+
     /// <summary>Added to the count of arrivals when the channel ends.</summary>
     private const int Ended = int.MinValue;
 
@@ -43,17 +49,17 @@ internal sealed class ChannelArrivals(TransportChannel channel)
     }
 
     /// <summary>
-    /// Any thread, before a transfer to here. false: the channel has ended. Each is followed by an arrival, or by
-    /// <see cref="Forget"/>.
+    /// Any thread, before a transfer to here. false: the channel has ended, or <see cref="Most"/> are on their way.
+    /// Each is followed by an arrival, or by <see cref="Forget"/>.
     /// </summary>
     public bool TryExpect()
     {
-        if (Interlocked.Increment(ref _expected) > 0)
+        if (Interlocked.Increment(ref _expected) is > 0 and <= Most)
         {
             return true;
         }
 
-        Interlocked.Decrement(ref _expected);
+        Forget();
         return false;
     }
 

@@ -171,8 +171,8 @@ internal sealed class Balancer : IBalancer
 
         if (changed)
         {
-            Publish();
             _steering.Apply(_policy.Owners);
+            Publish();
         }
 
         for (int i = 0; i < _places.Length; i++)
