@@ -90,6 +90,9 @@ class Scenario:
                 for run, server, result in servers.rotated(visits, number):
                     result["rounds"].append(self._visit(run, server, folder))
                     self._progress.step(server.name, f"round {number + 1}")
+            if self._backend:
+                for server in under_test:
+                    server.check_way_out()
             for _, server, result in visits:
                 result["steady"] = self._steady(server, result["steady"])
             return [result for _, _, result in visits]

@@ -130,6 +130,13 @@ class Server:
             if report["processId"] != self.pid:
                 raise FatalRunError(f"process {report['processId']} answers on {self.name}'s port too: end it first")
 
+    def check_way_out(self):
+        """Refuses a gateway that serves through MegaPipe and asks its backend through something else."""
+        report = self.status() if self.status_url else {}
+        if report.get("transport") == "megapipe" and not any(
+                channel["counters"]["connected"] for channel in report["channels"]):
+            raise FatalRunError(f"{self.name} made no outgoing connection on a channel")
+
     def status(self):
         context = ssl.create_default_context()
         context.check_hostname = False

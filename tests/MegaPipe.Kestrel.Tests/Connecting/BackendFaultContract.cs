@@ -67,21 +67,24 @@ public abstract class BackendFaultContract(TransportKind kind)
         await serving.InTime();
     }
 
+    /// <summary>Not before the backend has it: a connect goes on for others when its request has gone.</summary>
     [Fact]
-    public async Task Backend_NeverAnswers_TimeoutEndsItAndTheConnection()
+    public async Task Backend_NeverAnswers_CancelEndsTheRequestAndTheConnection()
     {
         await using ConnectHarness harness = ConnectHarness.Create(kind);
         Socket listener = harness.Listen();
+        using CancellationTokenSource cancel = new();
         TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
         Task serving = ServeAsync(listener, async socket =>
         {
+            await socket.ReceiveUntilAsync("\r\n\r\n");
+            await cancel.CancelAsync();
             await socket.ReceiveEndAsync();
             ended.TrySetResult();
         });
         HttpClient client = harness.CreateClient();
-        client.Timeout = TimeSpan.FromMilliseconds(200);
-        await Assert.ThrowsAsync<TaskCanceledException>(
-            () => client.GetStringAsync($"http://{listener.LocalEndPoint}/").InTime());
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => client.GetStringAsync($"http://{listener.LocalEndPoint}/", cancel.Token).InTime());
         await ended.Task.InTime();
         listener.Dispose();
         await serving.InTime();
