@@ -128,6 +128,10 @@ public sealed class BlockingReportTests
             sent++;
         }
         while (Find(host, "POST /stuck") is not { Count: > 0 } && sent < 20);
+        Assert.True(
+            Find(host, "POST /stuck") is not null, $"{LeakCheck.Sum(host.Status, "hand_overs")} hand-overs, " +
+            $"{LeakCheck.Sum(host.Status, "inline")} inline, {LeakCheck.Sum(host.Status, "offloaded")} offloaded: " +
+            string.Join(", ", host.Status!.GetBlocked()));
         MegaPipeBlockedEndpoint row = Find(host, "POST /stuck")!;
         Assert.InRange(row.Count, 1, sent);
         Assert.True(row.Total > TimeSpan.Zero);
