@@ -47,7 +47,7 @@ internal sealed class BlockingTable(ILogger logger, TimeSpan handOverAfter)
     /// </summary>
     public StuckTurn Begin(object channel, int index, long epoch, IDescribedWork? work, int threadId, long since)
     {
-        StuckTurn turn = new(this, (channel, epoch), Describe(work), index, threadId, since);
+        StuckTurn turn = new(this, (channel, epoch), work, index, threadId, since);
         _stuck[turn.Key] = turn;
         return turn;
     }
@@ -103,7 +103,11 @@ internal sealed class BlockingTable(ILogger logger, TimeSpan handOverAfter)
         long now = Stopwatch.GetTimestamp();
         ILookup<WorkDescription, StuckWork> stuck = _stuck.Values
             .Where(turn => now - turn.Since >= HandOverTicks)
-            .Select(turn => new StuckWork(turn.Work, turn.Channel, turn.ThreadId, turn.Since))
+            .Select(turn =>
+            {
+                turn.Refresh();
+                return new StuckWork(turn.Work, turn.Channel, turn.ThreadId, turn.Since);
+            })
             .Concat(FindOthers(now - DoubtTicks)).ToLookup(work => work.Work);
         return
         [
@@ -149,9 +153,6 @@ internal sealed class BlockingTable(ILogger logger, TimeSpan handOverAfter)
         WorkDescription key = _rows.Count < MaxRows ? work : s_others;
         return _rows.GetOrAdd(key, static key => new BlockingRow(key));
     }
-
-    private static WorkDescription Describe(IDescribedWork? work) =>
-        work?.Describe() ?? new WorkDescription("transport", null, null, "work of no connection");
 
     private static long Ticks(TimeSpan time) => (long)(time.TotalSeconds * Stopwatch.Frequency);
 }

@@ -14,6 +14,7 @@ internal readonly record struct StuckWork(WorkDescription Work, int Channel, int
 internal sealed class StuckTurn : IDisposable
 {
     private readonly BlockingTable _table;
+    private readonly IDescribedWork? _source;
     private readonly Lock _sync = new();
     private Timer? _timer;
     private bool _over;
@@ -22,12 +23,13 @@ internal sealed class StuckTurn : IDisposable
     private sealed record Before(long Ran, long Queued, long At);
 
     public StuckTurn(
-        BlockingTable table, (object Channel, long Epoch) key, WorkDescription work, int channel, int threadId,
+        BlockingTable table, (object Channel, long Epoch) key, IDescribedWork? source, int channel, int threadId,
         long since)
     {
+        _source = source;
         _table = table;
         Key = key;
-        Work = work;
+        Work = source?.Describe() ?? new WorkDescription("transport", null, null, "work of no connection");
         Channel = channel;
         ThreadId = threadId;
         Since = since;
@@ -100,6 +102,15 @@ internal sealed class StuckTurn : IDisposable
         }
     }
 
+    /// <summary>While it is stuck: the request may have been routed since it was asked first.</summary>
+    public void Refresh()
+    {
+        if (Work.Route is null && !IsCounted && _source?.Describe() is { Route: not null } known)
+        {
+            Work = known;
+        }
+    }
+
     /// <summary>The watcher: the carrier came back in time.</summary>
     public void Withdraw() => _table.Withdraw(this);
 
@@ -121,6 +132,7 @@ internal sealed class StuckTurn : IDisposable
                 return;
             }
 
+            Refresh();
             IsCounted = true;
             State = ThreadProbe.Read(ThreadId);
             _table.OnStillStuck(this);

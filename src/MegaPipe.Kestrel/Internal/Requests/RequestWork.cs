@@ -26,15 +26,17 @@ internal sealed class RequestWork : IDescribedWork
     public void Begin(HttpContext context)
     {
         HttpRequest request = context.Request;
-        if (!ReferenceEquals(_method, request.Method))
-        {
-            _method = request.Method;
-            _protocol = request.Protocol;
-        }
+        Keep(ref _method, request.Method);
+        Keep(ref _protocol, request.Protocol);
+        Keep(ref _context, context);
 
-        if (!ReferenceEquals(_context, context))
+        // Mostly it is the same object, and a read is cheaper than a write that the collector has to know of.
+        static void Keep<T>(ref T? field, T value) where T : class
         {
-            _context = context;
+            if (!ReferenceEquals(field, value))
+            {
+                field = value;
+            }
         }
     }
 
