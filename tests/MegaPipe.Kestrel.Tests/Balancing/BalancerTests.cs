@@ -51,8 +51,8 @@ public sealed class BalancerTests
         Look(BalancingSettings.Default.BackLooks);
         Assert.Equal(FlowTable.InTurn(3)[..Groups], kernel.Tables[^1]);
         Assert.Equal(["end 1", "end 2"], listener.Calls[3..]);
-        Assert.Equal(2, logs.Count(109));
-        Assert.Equal(2, logs.Count(110));
+        Assert.Equal(2, logs.Count(115));
+        Assert.Equal(2, logs.Count(116));
 
         balancer.Remove(listener);
         channels[1].IsAbandoned = true;

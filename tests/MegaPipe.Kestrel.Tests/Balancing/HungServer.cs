@@ -17,8 +17,8 @@ internal static class HungServer
     /// <summary>What the ring of the hung channel has accepted or was given waits in it until it is back.</summary>
     private const int Caught = ListenerPartition.Outstanding + ChannelArrivals.Most;
 
-    private const int ChannelHung = 109;
-    private const int ChannelBack = 110;
+    private const int ChannelHung = 115;
+    private const int ChannelBack = 116;
 
     public static async Task<int> RunAsync(string[] arguments)
     {
@@ -71,7 +71,8 @@ internal static class HungServer
         }
 
         await Eventually.True(
-            () => Volatile.Read(ref served) >= Clients - Caught, () => $"{served} of {Clients} were served; {Describe(host)}");
+            () => Volatile.Read(ref served) >= Clients - Caught,
+            () => $"{served} of {Clients} were served; {Describe(host)}");
         Assert.InRange(host.Logs.Count(ChannelHung), 1, int.MaxValue);
         answer += "clients served; ";
         release.Set();

@@ -14,7 +14,7 @@ namespace MegaPipe.Kestrel.Tests.Configuration;
 public sealed class ResolvedOptionsTests
 {
     private const int Started = 101;
-    private const int ResolvedOptions = 105;
+    private const int ResolvedOptions = 113;
 
     [Fact]
     public async Task Start_TwoEndpoints_ResolvedValuesAndFeaturesAreLoggedOnce()

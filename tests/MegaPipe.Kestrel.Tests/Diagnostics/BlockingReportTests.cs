@@ -16,7 +16,7 @@ namespace MegaPipe.Kestrel.Tests.Diagnostics;
 [Trait("Area", "Diagnostics")]
 public sealed class BlockingReportTests
 {
-    private const int Blocked = 107;
+    private const int Blocked = 114;
 
     /// <summary>Ten times what takes the channel away.</summary>
     private static readonly TimeSpan s_long = TimeSpan.FromMilliseconds(60);

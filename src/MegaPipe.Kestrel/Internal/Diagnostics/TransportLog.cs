@@ -78,7 +78,7 @@ internal static partial class TransportLog
         EventName = "Started")]
     public static partial void Started(ILogger logger, string options, string features);
 
-    [LoggerMessage(105, LogLevel.Debug, "All options: {Options}.", EventName = "ResolvedOptions")]
+    [LoggerMessage(113, LogLevel.Debug, "All options: {Options}.", EventName = "ResolvedOptions")]
     public static partial void ResolvedOptions(ILogger logger, string options);
 
     [LoggerMessage(106, LogLevel.Information,
@@ -126,23 +126,23 @@ internal static partial class TransportLog
         + "channel whose carrier is stuck in application code waits for it.", EventName = "NoThread")]
     public static partial void NoThread(ILogger logger, string limits);
 
-    [LoggerMessage(107, LogLevel.Warning,
+    [LoggerMessage(114, LogLevel.Warning,
         "{Endpoint} blocked {Thread}, for {Milliseconds} ms. {Remedy}. {Count} times so far, {Total} ms in all, "
         + "{Worst} ms at worst; said at most every ten minutes for each endpoint.", EventName = "Blocked")]
     public static partial void Blocked(
         ILogger logger, string endpoint, string thread, long milliseconds, string remedy, long count, long total,
         long worst);
 
-    [LoggerMessage(109, LogLevel.Warning,
+    [LoggerMessage(115, LogLevel.Warning,
         "Channel {Channel} makes no progress: its carrier is stuck in application code. New connections go to other "
         + "channels until it is back.", EventName = "ChannelHung")]
     public static partial void ChannelHung(ILogger logger, int channel);
 
-    [LoggerMessage(110, LogLevel.Information, "Channel {Channel} is back and gets new connections again.",
+    [LoggerMessage(116, LogLevel.Information, "Channel {Channel} is back and gets new connections again.",
         EventName = "ChannelBack")]
     public static partial void ChannelBack(ILogger logger, int channel);
 
-    [LoggerMessage(111, LogLevel.Debug, "{Count} flow groups went to channels with less work.",
+    [LoggerMessage(117, LogLevel.Debug, "{Count} flow groups went to channels with less work.",
         EventName = "GroupsMigrated")]
     public static partial void GroupsMigrated(ILogger logger, long count);
 
