@@ -11,6 +11,8 @@ internal static class HungServer
 {
     public const string Command = "hung-server";
 
+    private static string s_blockedOn = "";
+
     private const int Channels = 2;
     private const int Clients = 40;
 
@@ -32,6 +34,7 @@ internal static class HungServer
             {
                 if (context.Request.Path == "/block")
                 {
+                    s_blockedOn += $"{Thread.CurrentThread.Name} ";
                     Interlocked.Increment(ref blocked);
                     release.Wait(2 * InTimeExtensions.Limit);
                 }
@@ -56,7 +59,7 @@ internal static class HungServer
             {
                 // Another carrier has the channel, and it is known to go on.
                 await Eventually.True(
-                    () => CarrierPool.Instance.SpareCount == Channels - 1 - i && !Any(host, "groups", 0),
+                    () => CarriersInUse == Channels + all.Count && !Any(host, "groups", 0),
                     () => Describe(host));
             }
         }
@@ -89,9 +92,13 @@ internal static class HungServer
         }
     }
 
+    /// <summary>Those that carry a channel, and those that are stuck and have lost theirs.</summary>
+    private static int CarriersInUse => CarrierPool.Instance.LiveCount - CarrierPool.Instance.SpareCount;
+
     private static string Describe(HostHarness host) =>
         $"hung {host.Logs.Count(ChannelHung)}, back {host.Logs.Count(ChannelBack)}, carriers "
-        + $"{CarrierPool.Instance.LiveCount}, spare {CarrierPool.Instance.SpareCount}; "
+        + $"{CarrierPool.Instance.LiveCount}, refused {CarrierPool.Instance.ThreadsRefused}, hand-overs "
+        + $"{CarrierWatcher.Instance.HandOverCount}, blocked on {s_blockedOn}, spare {CarrierPool.Instance.SpareCount}; "
         + string.Join("; ", host.Status!.GetChannels().Select(channel => string.Join(
             ", ", channel.Counters.Select(counter => $"{counter.Key} {counter.Value}"))));
 
