@@ -14,8 +14,11 @@ internal static class HungServer
     private const int Channels = 2;
     private const int Clients = 40;
 
-    /// <summary>What the ring of the hung channel has accepted or was given waits in it until it is back.</summary>
-    private const int Caught = ListenerPartition.Outstanding + ChannelArrivals.Most;
+    /// <summary>
+    /// What the ring of the hung channel has accepted, from its own queue and from one that it drained, or was given
+    /// waits in it until it is back.
+    /// </summary>
+    private const int Caught = (2 * ListenerPartition.Outstanding) + ChannelArrivals.Most;
 
     private const int ChannelHung = 109;
     private const int ChannelBack = 110;
