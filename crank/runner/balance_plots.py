@@ -46,7 +46,7 @@ def simulation(rows, folder):
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
     pyplot.close(figure)
     with open(path, encoding="utf-8") as file:
-        lines = [line.rstrip() + "\n" for line in file]
+        lines = [line.rstrip() for line in file]
     with open(path, "w", encoding="utf-8") as file:
-        file.writelines(lines)
+        file.write("\n".join(lines) + "\n")
     return [path]
