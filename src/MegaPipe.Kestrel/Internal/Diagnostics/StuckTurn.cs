@@ -13,6 +13,9 @@ internal readonly record struct StuckWork(WorkDescription Work, int Channel, int
 /// <summary>From the hand-over to the thread's return.</summary>
 internal sealed class StuckTurn : IDisposable
 {
+    /// <summary>From so many hand-over times on a turn counts that nobody has looked at.</summary>
+    private const int UnseenFactor = 10;
+
     private readonly BlockingTable _table;
     private readonly IDescribedWork? _source;
     private readonly Lock _sync = new();
@@ -65,21 +68,26 @@ internal sealed class StuckTurn : IDisposable
 
         if (_before is not { } before || ThreadProbe.ReadTimes(ThreadId) is not { } now)
         {
-            return State == ThreadState.Unknown ? 0 : ticks; // back at the moment that the channel was taken
+            // Back before the watcher could look, which may have lacked a CPU as well as the thread.
+            return State == ThreadState.Unknown && ticks < UnseenFactor * _table.HandOverTicks ? 0 : ticks;
         }
 
         long queued = Math.Max(0, now.Queued - before.Queued);
         long ran = now.Ran - before.Ran;
-        bool computed = ran > (Stopwatch.GetTimestamp() - before.At - queued) / 2;
-        if (computed)
+        long left = Stopwatch.GetTimestamp() - before.At - queued;
+        ticks -= queued;
+        if (State != ThreadState.Computes)
         {
-            // Until it was looked at it may as well have lacked a CPU, but for the time that made it suspicious.
-            State = ThreadState.Computes;
-            return Math.Min(ticks - queued, ran + (2 * _table.HandOverTicks));
+            // Seen to wait: for a moment only, if it ran for most of the time.
+            State = ran > ticks / 2 ? ThreadState.Computes : State;
+        }
+        else if (left >= _table.HandOverTicks && ran < left / 2)
+        {
+            State = ThreadState.Waits; // seen to run: for a moment only
         }
 
-        State = State == ThreadState.Computes ? ThreadState.Waits : State;
-        return ticks - queued;
+        // Until it was looked at it may as well have lacked a CPU, but for the time that made it suspicious.
+        return State == ThreadState.Computes ? Math.Min(ticks, ran + (2 * _table.HandOverTicks)) : ticks;
     }
 
     /// <summary>The watcher: the channel is gone, so there is time to look at the thread.</summary>
