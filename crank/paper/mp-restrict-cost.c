@@ -83,7 +83,7 @@ int main(int argc, char **argv)
 	uint32_t messages = argc > 2 ? (uint32_t)atoi(argv[2]) : 50000;
 
 	must(rounds > 0 && rounds <= MOST_ROUNDS && messages > 0, "1 to 1001 rounds of at least one message");
-	open_side(&sides[0], MP_CONFIG_SERVER);
+	open_side(&sides[0], MP_CONFIG_SOCKETS);
 	open_side(&sides[1], MP_CONFIG_UNRESTRICTED);
 	exchange(&sides[0], messages / 10 + 1);
 	exchange(&sides[1], messages / 10 + 1);

@@ -85,9 +85,9 @@ enum {
 	MP_CONFIG_SINGLE_THREAD = 1u << 0,
 	/* No receive buffers: mp_read only. Bits 1 and 2 are kept for the library's own tests. */
 	MP_CONFIG_NO_LEASE = 1u << 3,
-	/* For a server: mp_connect, mp_transfer from this channel and mp_register of what is no socket give -EACCES.
-	 * The kernel refuses what they need, for the channel's life. */
-	MP_CONFIG_SERVER = 1u << 4,
+	/* Sockets only: mp_register of anything else gives -EACCES. The kernel refuses to read and write files, for the
+	 * channel's life. */
+	MP_CONFIG_SOCKETS = 1u << 4,
 	/* The ring takes every operation of the kernel. Without this flag the kernel refuses, for the channel's life,
 	 * the operations that the library never asks for, and every further registration. */
 	MP_CONFIG_UNRESTRICTED = 1u << 5,
@@ -197,7 +197,7 @@ MP_API void mp_destroy(struct mp_channel *channel);
  * A partition has every option of the fd that can be read (device, mark, TOS, buffer sizes, congestion control, ...);
  * where one cannot be set on a second socket there is no partition: -EOPNOTSUPP.
  *
- * The handle, or -EBADF, -ENFILE (table full), -EINVAL, -EADDRINUSE, -EOPNOTSUPP, -EACCES (MP_CONFIG_SERVER). */
+ * The handle, or -EBADF, -ENFILE (table full), -EINVAL, -EADDRINUSE, -EOPNOTSUPP, -EACCES (MP_CONFIG_SOCKETS). */
 MP_API mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, uint64_t cpu_mask,
 			     uint32_t backlog);
 
@@ -321,7 +321,7 @@ MP_API int32_t mp_set_option(struct mp_channel *channel, mp_handle handle, int32
  * until then the handle takes no request (-EBUSY). A target whose handle table is full closes the connection and gets
  * an ACCEPT event with -ENFILE. A registered fd stays the caller's on the target too, and is not closed there by
  * mp_unregister or for want of a handle.
- * 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN, -EACCES (MP_CONFIG_SERVER). */
+ * 0, -EBADF, -EBUSY (also: too many on their way), -EINVAL, -ENOTSUP, -EAGAIN. */
 MP_API int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_channel *target, uint64_t cookie);
 
 /* Gives the collected requests to the kernel now, without waiting. The number given, or -errno: those that it did not

@@ -29,7 +29,7 @@
 
 #define ALL_FLAGS \
 	((uint32_t)(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_NO_FD_INSTALL | MP_CONFIG_WAKE_EVENTFD | MP_CONFIG_NO_LEASE | \
-		    MP_CONFIG_SERVER | MP_CONFIG_UNRESTRICTED))
+		    MP_CONFIG_SOCKETS | MP_CONFIG_UNRESTRICTED))
 
 /* A request may complete at any time, so the completion queue holds many times what one batch submits; past it the
  * kernel keeps the rest (NODROP) and the overflow is counted. */
@@ -95,7 +95,7 @@ static int32_t start(struct mp_channel *channel)
 
 	if (!(channel->flags & MP_CONFIG_UNRESTRICTED))
 		error = mp_ring_start(&channel->ring, list,
-				      mp_restrictions((channel->flags & MP_CONFIG_SERVER) != 0, list));
+				      mp_restrictions((channel->flags & MP_CONFIG_SOCKETS) != 0, list));
 	/* A filter may deny this call alone. */
 	return mp_floor_error(error ? error : mp_ring_check(&channel->ring), false);
 }

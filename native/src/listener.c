@@ -54,7 +54,7 @@ mp_handle mp_register(struct mp_channel *channel, int32_t fd, uint64_t cookie, u
 
 	if (error)
 		return error;
-	if (!what.socket && (channel->flags & MP_CONFIG_SERVER))
+	if (!what.socket && (channel->flags & MP_CONFIG_SOCKETS))
 		return -EACCES;
 	if (cpu_mask == 0) {
 		mp_channel_enter(channel);

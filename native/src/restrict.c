@@ -7,17 +7,15 @@
 
 #include "mp_assert.h"
 
-/* What a server asks for. CONNECT is there for resets: it connects to "no address" (close.c), and the kernel cannot
- * tell that from another address. */
-static const uint8_t serving[] = {
-	IORING_OP_ACCEPT,   IORING_OP_RECV,  IORING_OP_SEND,     IORING_OP_SENDMSG,      IORING_OP_CONNECT,
-	IORING_OP_SHUTDOWN, IORING_OP_CLOSE, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+/* What sockets need. CONNECT is there for resets, too: they connect to "no address" (close.c). */
+static const uint8_t sockets[] = {
+	IORING_OP_ACCEPT,   IORING_OP_RECV,         IORING_OP_SEND,     IORING_OP_SENDMSG,
+	IORING_OP_CONNECT,  IORING_OP_SOCKET,       IORING_OP_SHUTDOWN, IORING_OP_CLOSE,
+	IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_MSG_RING,
 };
 
-/* And besides: what is no socket, mp_connect, mp_transfer. */
-static const uint8_t others[] = {
-	IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_SOCKET, IORING_OP_MSG_RING,
-};
+/* And besides: what is no socket. */
+static const uint8_t others[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV };
 
 /* Neither drains, soft links nor suppressed completions. */
 #define FLAGS (IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT | IOSQE_ASYNC | IOSQE_IO_HARDLINK)
@@ -32,7 +30,7 @@ static uint32_t list_operations(struct io_uring_restriction *list, uint32_t at, 
 	return at;
 }
 
-uint32_t mp_restrictions(bool server, struct io_uring_restriction *list)
+uint32_t mp_restrictions(bool only_sockets, struct io_uring_restriction *list)
 {
 	static const uint8_t newest[] = { MP_OP_FIXED_FD_INSTALL };
 	uint32_t count = 0;
@@ -45,8 +43,8 @@ uint32_t mp_restrictions(bool server, struct io_uring_restriction *list)
 	list[count++].register_op = IORING_REGISTER_ENABLE_RINGS;
 	list[count].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	list[count++].sqe_flags = FLAGS;
-	count = list_operations(list, count, serving, sizeof serving);
-	if (!server)
+	count = list_operations(list, count, sockets, sizeof sockets);
+	if (!only_sockets)
 		count = list_operations(list, count, others, sizeof others);
 	count = list_operations(list, count, newest, sizeof newest);
 	MP_ASSERT(count <= MP_RESTRICTIONS);

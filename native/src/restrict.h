@@ -10,9 +10,9 @@
 /* The most that mp_restrictions lists. */
 #define MP_RESTRICTIONS 24u
 
-/* Fills `list` with what the library asks a ring for; `server`: only what serving needs. Whatever is not listed the
+/* Fills `list` with what the library asks a ring for; `only_sockets`: without what is none. Whatever is not listed the
  * kernel answers with -EACCES. The last entry is an operation that kernels before 6.8 do not know and therefore refuse
  * to list. The number of entries. */
-uint32_t mp_restrictions(bool server, struct io_uring_restriction *list);
+uint32_t mp_restrictions(bool only_sockets, struct io_uring_restriction *list);
 
 #endif

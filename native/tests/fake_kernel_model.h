@@ -64,7 +64,7 @@ struct model {
 	uint32_t parked_count;
 	uint16_t next_port;
 	bool threads_end;
-	bool server; /* the channels are of MP_CONFIG_SERVER */
+	bool only_sockets; /* the channels are of MP_CONFIG_SOCKETS */
 	uint64_t events, bytes, retired, totals[2];
 };
 

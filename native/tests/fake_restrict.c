@@ -49,12 +49,12 @@ static void request_that_is_not_listed_is_refused(void)
 	end_after(2);
 }
 
-static void request_that_serving_does_not_need_is_refused_to_a_server(void)
+static void request_of_a_file_is_refused_to_a_channel_for_sockets(void)
 {
-	begin_with(MP_CONFIG_SERVER);
+	begin_with(MP_CONFIG_SOCKETS);
 	CHECK_EQUAL(-EACCES, ask(IORING_OP_READ, 0));
-	CHECK_EQUAL(-EACCES, ask(IORING_OP_SOCKET, 0));
-	CHECK_EQUAL(-EACCES, ask(IORING_OP_MSG_RING, 0));
+	CHECK_EQUAL(-EACCES, ask(IORING_OP_WRITE, 0));
+	CHECK_EQUAL(-EACCES, ask(IORING_OP_WRITEV, 0));
 	CHECK_EQUAL(-EBADF, ask(IORING_OP_RECV, 0));
 	end_after(3);
 }
@@ -63,7 +63,7 @@ int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(request_that_is_not_listed_is_refused),
-		TEST(request_that_serving_does_not_need_is_refused_to_a_server),
+		TEST(request_of_a_file_is_refused_to_a_channel_for_sockets),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

@@ -38,7 +38,7 @@ static struct mp_config draw_config(void)
 	static const uint32_t flags[] = { 0, 0, 0, MP_CONFIG_WAKE_EVENTFD, MP_CONFIG_SINGLE_THREAD };
 	struct mp_config config = { .size = sizeof config };
 
-	config.flags = flags[below(COUNT_OF(flags))] | (model.server ? (uint32_t)MP_CONFIG_SERVER : 0);
+	config.flags = flags[below(COUNT_OF(flags))] | (model.only_sockets ? (uint32_t)MP_CONFIG_SOCKETS : 0);
 	config.queue_entries = 1u << below(7);
 	config.max_handles = 4 + below(60);
 	config.buffer_count = 1u << below(6);
@@ -137,7 +137,7 @@ static void act_on(struct conn *conn)
 			model_close(conn, below(3));
 		break;
 	case 16:
-		if (!model.server && chance(30))
+		if (chance(30))
 			model_transfer(conn);
 		else if (conn->state == MOVING)
 			model_disturb(conn);
@@ -171,10 +171,10 @@ static void turn(void)
 	case 2:
 		if (chance(10))
 			model_accept_stop(channel);
-		else if (!model.server && chance(50))
+		else if (chance(50))
 			model_connect(channel, below(2));
 		else
-			model_pair(channel, model.server || chance(70), chance(50));
+			model_pair(channel, model.only_sockets || chance(70), chance(50));
 		break;
 	case 3:
 		model_release(below(8));
@@ -229,7 +229,7 @@ static void run_schedule(uint64_t seed)
 	fake_no_nosignal = chance(30);
 	fake_releases_late = chance(40);
 	model.threads_end = chance(50);
-	model.server = chance(40);
+	model.only_sockets = chance(40);
 	model_open(draw_config, chance(50));
 	for (uint32_t i = 0; i < TURNS; i++)
 		turn();

@@ -29,11 +29,10 @@ static int32_t ask(struct mp_channel *channel, uint8_t opcode, uint8_t flags)
 	return result;
 }
 
-static const uint8_t serving[] = { IORING_OP_ACCEPT,  IORING_OP_RECV,     IORING_OP_SEND,
-				   IORING_OP_SENDMSG, IORING_OP_CONNECT,  IORING_OP_SHUTDOWN,
-				   IORING_OP_CLOSE,   IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL };
-static const uint8_t others[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_SOCKET,
-				  IORING_OP_MSG_RING };
+static const uint8_t sockets[] = { IORING_OP_ACCEPT,   IORING_OP_RECV,         IORING_OP_SEND,     IORING_OP_SENDMSG,
+				   IORING_OP_CONNECT,  IORING_OP_SOCKET,       IORING_OP_SHUTDOWN, IORING_OP_CLOSE,
+				   IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_MSG_RING };
+static const uint8_t others[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV };
 
 static int is_in(const uint8_t *list, uint32_t count, uint8_t opcode)
 {
@@ -49,13 +48,13 @@ static void only_what_is_listed(uint32_t flags)
 
 	rig_open(&rig, &config);
 	for (uint8_t opcode = IORING_OP_NOP; opcode <= IORING_OP_SENDMSG_ZC; opcode++) {
-		if (is_in(serving, sizeof serving, opcode) ||
-		    (!(flags & MP_CONFIG_SERVER) && is_in(others, sizeof others, opcode)))
+		if (is_in(sockets, sizeof sockets, opcode) ||
+		    (!(flags & MP_CONFIG_SOCKETS) && is_in(others, sizeof others, opcode)))
 			continue;
 		CHECK_EQUAL(-EACCES, ask(rig.channel, opcode, 0));
 		refused++;
 	}
-	CHECK_EQUAL(IORING_OP_SENDMSG_ZC + 1u - sizeof serving - (flags & MP_CONFIG_SERVER ? 0 : sizeof others),
+	CHECK_EQUAL(IORING_OP_SENDMSG_ZC + 1u - sizeof sockets - (flags & MP_CONFIG_SOCKETS ? 0 : sizeof others),
 		    refused);
 	/* Of what is listed the kernel answers something else. */
 	CHECK_EQUAL(-EBADF, ask(rig.channel, IORING_OP_SHUTDOWN, 0));
@@ -72,9 +71,9 @@ static void ring_refuses_what_the_library_never_asks_for(void)
 	only_what_is_listed(MP_CONFIG_SINGLE_THREAD);
 }
 
-static void ring_of_a_server_refuses_what_serving_does_not_need(void)
+static void ring_for_sockets_refuses_what_files_need(void)
 {
-	only_what_is_listed(MP_CONFIG_SERVER);
+	only_what_is_listed(MP_CONFIG_SOCKETS);
 }
 
 static void ring_without_restrictions_takes_all(void)
@@ -110,36 +109,49 @@ static void registering_is_over(void)
 	rig_close(&rig);
 }
 
-static void server_refuses_what_is_not_serving(void)
+static void channel_for_sockets_refuses_what_is_none(void)
 {
-	struct mp_config config = rig_config(MP_CONFIG_SERVER), plain = rig_config(0);
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct mp_channel *other;
-	struct rig_link link;
+	struct mp_config config = rig_config(MP_CONFIG_SOCKETS);
 	struct rig rig;
 	int pipe_ends[2];
 
 	CHECK_EQUAL(0, pipe(pipe_ends));
 	rig_open(&rig, &config);
-	CHECK_EQUAL(0, mp_create(&plain, &other));
-	CHECK_EQUAL(-EACCES, mp_connect(rig.channel, &address, sizeof address, 0, 0));
-	CHECK_EQUAL(-EACCES, mp_connect(rig.channel, &address, sizeof address, 0, MP_ACCEPT_LWSOCKET));
 	CHECK_EQUAL(-EACCES, mp_register(rig.channel, pipe_ends[0], 0, 0, 0));
-	link = rig_link(&rig, AF_INET, MP_ACCEPT_LWSOCKET);
-	CHECK_EQUAL(-EACCES, mp_transfer(rig.channel, link.handle, other, 0));
-	rig_unlink(&rig, &link, 0);
-	mp_destroy(other);
 	rig_close(&rig);
 	close(pipe_ends[0]);
 	close(pipe_ends[1]);
 }
 
-/* Everything that serving is made of, each way. */
-static void server_serves(void)
+/* Both ends are the channel's own, and then another channel's. */
+static void channel_for_sockets_connects_and_transfers(void)
+{
+	struct mp_config config = rig_config(MP_CONFIG_SOCKETS);
+	struct mp_event event;
+	struct mp_channel *other;
+	struct rig_link link;
+	struct rig rig;
+
+	rig_open(&rig, &config);
+	CHECK_EQUAL(0, mp_create(&config, &other));
+	link = rig_link(&rig, AF_INET, MP_ACCEPT_LWSOCKET);
+	CHECK_EQUAL(0, mp_transfer(rig.channel, link.handle, other, 7));
+	event = rig_take(&rig, link.handle, MP_STAGE_CLOSE);
+	CHECK(event.flags & MP_EVENT_GIVEN);
+	CHECK_EQUAL(1, mp_dispatch(other, &event, 1, RIG_WAIT_NS));
+	CHECK_EQUAL(7, event.cookie);
+	CHECK(event.flags & MP_EVENT_TRANSFERRED);
+	mp_destroy(other);
+	close(link.peer);
+	rig_close(&rig);
+}
+
+/* Everything that sockets are for, each way. */
+static void channel_for_sockets_serves(void)
 {
 	static const uint32_t ways[] = { 0, MP_ACCEPT_LWSOCKET };
 	static const uint32_t closes[] = { 0, MP_CLOSE_ABORT };
-	struct mp_config config = rig_config(MP_CONFIG_SERVER);
+	struct mp_config config = rig_config(MP_CONFIG_SOCKETS);
 	struct rig rig;
 
 	rig_open(&rig, &config);
@@ -173,11 +185,12 @@ int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(ring_refuses_what_the_library_never_asks_for),
-		TEST(ring_of_a_server_refuses_what_serving_does_not_need),
+		TEST(ring_for_sockets_refuses_what_files_need),
 		TEST(ring_without_restrictions_takes_all),
 		TEST(registering_is_over),
-		TEST(server_refuses_what_is_not_serving),
-		TEST(server_serves),
+		TEST(channel_for_sockets_refuses_what_is_none),
+		TEST(channel_for_sockets_connects_and_transfers),
+		TEST(channel_for_sockets_serves),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

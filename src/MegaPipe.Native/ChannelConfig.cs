@@ -22,8 +22,8 @@ internal enum ChannelConfigFlags : uint
     /// <summary>No receive buffers: plain reads only.</summary>
     NoLease = 1u << 3,
 
-    /// <summary>The kernel refuses the channel what only clients, pipes and transfers need.</summary>
-    Server = 1u << 4,
+    /// <summary>Sockets only: the kernel refuses the channel to read and write files.</summary>
+    Sockets = 1u << 4,
 
     /// <summary>The kernel refuses the channel nothing, not even what the library never asks for.</summary>
     Unrestricted = 1u << 5,

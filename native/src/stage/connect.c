@@ -50,8 +50,6 @@ mp_handle mp_connect(struct mp_channel *channel, const void *address, uint32_t a
 	if (!address || address_bytes < sizeof(sa_family_t) || address_bytes > sizeof(struct sockaddr_storage) ||
 	    (flags & ~(uint32_t)MP_ACCEPT_LWSOCKET))
 		return -EINVAL;
-	if (channel->flags & MP_CONFIG_SERVER)
-		return -EACCES;
 	if (lwsocket && !channel->files_registered)
 		return -ENOTSUP;
 	if (lwsocket && channel->lwsockets >= channel->max_lwsockets)

@@ -56,8 +56,6 @@ int32_t mp_transfer(struct mp_channel *channel, mp_handle handle, struct mp_chan
 		return -EBADF;
 	if (slot->kind != MP_KIND_SOCKET || !target || target == channel)
 		return -EINVAL;
-	if (channel->flags & MP_CONFIG_SERVER)
-		return -EACCES;
 	if ((slot->flags & MP_SLOT_FIXED) && !target->files_registered)
 		return -ENOTSUP;
 	/* The poll for its end is ours, and is cancelled with the handle. */

@@ -43,7 +43,7 @@ internal sealed class ChannelSet
                     BufferBytes = (uint)options.ReceiveBufferSize,
                     BatchThreshold = (uint)options.BatchThreshold,
                     Cpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1,
-                    Flags = options.DegradedMode | ChannelConfigFlags.Server,
+                    Flags = options.DegradedMode | ChannelConfigFlags.Sockets,
                 });
                 channels.Add(new TransportChannel(i, native, scheduling, options, cpu) { Blocking = blocking });
             }
