@@ -81,7 +81,8 @@ internal static class HungServer
         }
 
         await Eventually.True(
-            () => Volatile.Read(ref served) >= Clients - Caught, () => $"{served} of {Clients} were served; {Describe(host)}");
+            () => Volatile.Read(ref served) >= Clients - Caught,
+            () => $"{served} of {Clients} were served; {Describe(host)}");
         Assert.InRange(host.Logs.Count(ChannelHung), 1, int.MaxValue);
         answer += "clients served; ";
         release.Set();
