@@ -15,6 +15,8 @@ internal sealed record Load(double PerSecond, double P50Ms, double P99Ms, double
 
 internal sealed class Client(int port)
 {
+    private int _connections;
+
     private static readonly byte[] s_end = "done"u8.ToArray();
 
     /// <summary>A connection per request.</summary>
@@ -109,6 +111,13 @@ internal sealed class Client(int port)
         Socket socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         try
         {
+            if (Interlocked.Increment(ref _connections) % 2 == 0)
+            {
+                // Linux gives even ports to sockets that connect and odd ones to those that bind; both are wanted,
+                // because the lowest bit of the port is in the flow group's number.
+                socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+            }
+
             await socket.ConnectAsync(new IPEndPoint(IPAddress.Loopback, port));
             return socket;
         }
