@@ -86,6 +86,11 @@ internal sealed class StuckTurn : IDisposable
             State = ThreadState.Waits; // seen to run: for a moment only
         }
 
+        if (left < _table.HandOverTicks && ticks >= UnseenFactor * _table.HandOverTicks)
+        {
+            return ticks; // looked at too late to tell
+        }
+
         // Until it was looked at it may as well have lacked a CPU, but for the time that made it suspicious.
         return State == ThreadState.Computes ? Math.Min(ticks, ran + (2 * _table.HandOverTicks)) : ticks;
     }
