@@ -26,6 +26,6 @@ internal static class Hashes
         uint source = BinaryPrimitives.ReadUInt32BigEndian(context.Connection.RemoteIpAddress!.GetAddressBytes());
         uint ports = ((uint)context.Connection.RemotePort << 16) | (uint)context.Connection.LocalPort;
         ushort[] table = FlowTable.InTurn(channels);
-        return table[(((source ^ ports) * Spread) >> 16) & (uint)(table.Length - 1)];
+        return table[(((source ^ ports) * Spread) >> 20) & (uint)(table.Length - 1)];
     }
 }

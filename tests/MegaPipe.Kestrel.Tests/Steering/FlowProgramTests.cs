@@ -65,9 +65,11 @@ public sealed class FlowProgramTests
 
     /// <summary>Without a hash in the packet the client's address and port make one.</summary>
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void ByHash_PacketWithoutHash_ClientsAreSpread(bool ipv6)
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public void ByHash_PacketWithoutHash_ClientsAreSpread(bool ipv6, bool oneAddress)
     {
         const int Clients = 4_096;
         const int Channels = 4;
@@ -75,15 +77,15 @@ public sealed class FlowProgramTests
         BpfInstruction[] program = FlowProgram.ByHash(FlowTable.InTurn(Channels));
         for (int client = 0; client < Clients; client++)
         {
-            // As Linux picks them: one address, every second port; then other addresses and one port.
+            // As Linux picks them: one address, every second port; or other addresses and one port.
             byte[] header = ipv6 ? new byte[44] : new byte[24];
             header[0] = (byte)(ipv6 ? 0x60 : 0x45);
             int source = ipv6 ? 23 : 15;
             int port = ipv6 ? 40 : 20;
-            int number = client < Clients / 2 ? 32_768 + (client * 2) : client;
-            (header[port], header[port + 1]) = client < Clients / 2
+            int number = oneAddress ? 32_768 + (client * 2) : client;
+            (header[port], header[port + 1]) = oneAddress
                 ? ((byte)(number >> 8), (byte)number) : ((byte)0xc0, (byte)0);
-            (header[source - 1], header[source]) = client < Clients / 2
+            (header[source - 1], header[source]) = oneAddress
                 ? ((byte)1, (byte)7) : ((byte)(number >> 8), (byte)number);
             counts[BpfInterpreter.Run(program, new Packet(NetworkHeader: header))]++;
         }

@@ -56,6 +56,11 @@ internal static class FlowProgram
     /// <summary>Odd, with its bits spread (2³² through the golden ratio).</summary>
     private const uint Spread = 0x9e37_79b1;
 
+    /// <summary>
+    /// Leaves the product's upper bits, which all of a port's bits have gone into: clients' ports are even on Linux.
+    /// </summary>
+    private const uint GroupShift = 20;
+
     /// <summary>Groups that always fit the program, however they are divided.</summary>
     public static int MostGroupsFor(int channels) => channels <= byte.MaxValue + 1 ? MostGroups : MostGroups / 2;
 
@@ -109,7 +114,7 @@ internal static class FlowProgram
         new(LoadWord, 0, 0, NetworkHeader + Ipv6Ports),
         new(XorX, 0, 0, 0),
         new(Multiply, 0, 0, Spread),
-        new(ShiftRight, 0, 0, WordBits / 2),
+        new(ShiftRight, 0, 0, GroupShift),
     ];
 
     private static BpfInstruction[] Build(ReadOnlySpan<BpfInstruction> load, ReadOnlySpan<ushort> table)
