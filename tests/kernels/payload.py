@@ -101,7 +101,7 @@ def sample(payload, architecture, folder, expected, smoke):
     program = folder / f"sample-client-{architecture}"
     shutil.rmtree(app, ignore_errors=True)
     if architecture == "x64":
-        call("dotnet", "build", "samples/WebApp", "-c", "Release", "-o", str(app), "-p:UseAppHost=false")
+        call("dotnet", "build", "samples/WebApp", "-c", "Release", "-o", str(app))
         payload.programs["dotnet/dotnet"] = dotnet() / "dotnet"
         payload.trees["dotnet/host"] = dotnet() / "host"
         payload.trees["dotnet/shared"] = dotnet() / "shared"
