@@ -55,6 +55,32 @@ public sealed partial class InstrumentTests
         });
     }
 
+    /// <summary>Crank's agent takes so many of a meter, histograms first, and publishes a counter as a rate.</summary>
+    [Fact]
+    public async Task Instruments_ThatTheBenchmarksAskFor_AreAmongTheFirst()
+    {
+        const int MaxTimeSeries = 10;
+        using MeterProbe probe = new();
+        await using HostHarness host = await SchedulingHost.StartAsync(context => context.Answer("x"));
+        string[] first =
+        [
+            .. probe.Instruments.Values.OrderBy(instrument => !IsHistogram(instrument)).Take(MaxTimeSeries)
+                .Where(instrument => instrument is ObservableCounter<long>).Select(instrument => instrument.Name),
+        ];
+        string[] asked =
+        [
+            .. AskedOfTheMeter().Matches(File.ReadAllText(RepositoryFolder.PathOf("crank/transport.benchmarks.yml")))
+                .Select(match => match.Groups[1].Value),
+        ];
+        Assert.NotEmpty(asked);
+        Assert.All(asked, name => Assert.Contains(name, first));
+    }
+
+    private static bool IsHistogram(Instrument instrument) => instrument is Histogram<double> or Histogram<int>;
+
+    [GeneratedRegex(@"measurement: (megapipe\.\S+)")]
+    private static partial Regex AskedOfTheMeter();
+
     [Fact]
     public async Task Instruments_HaveTheAttributesOfTheConventions()
     {

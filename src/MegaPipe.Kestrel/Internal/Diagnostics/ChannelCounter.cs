@@ -64,6 +64,10 @@ internal readonly record struct CounterRow(
 /// <summary>Whoever adds a counter adds a value above, a row here, and what fills it (ChannelReport).</summary>
 internal static class CounterTable
 {
+    /// <summary>The first in the meter: listeners may take only so many instruments (crank takes ten).</summary>
+    public static readonly ChannelCounter[] MostAsked =
+        [ChannelCounter.SystemCalls, ChannelCounter.Requests, ChannelCounter.Events];
+
     public static readonly CounterRow[] Rows =
     [
         new(ChannelCounter.Connections, "connections"),

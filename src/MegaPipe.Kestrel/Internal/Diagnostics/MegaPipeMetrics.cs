@@ -49,11 +49,12 @@ internal static class MegaPipeMetrics
     static MegaPipeMetrics()
     {
         PerEndpoint(
-            MeterKind.UpDown, "megapipe.connection.count", "{connection}", "Open connections",
-            static counts => counts.Active);
-        PerEndpoint(
             MeterKind.Counter, "megapipe.connection.accepted", "{connection}", "Connections accepted",
             static counts => counts.Accepted);
+        Array.ForEach(CounterTable.MostAsked, PerChannel);
+        PerEndpoint(
+            MeterKind.UpDown, "megapipe.connection.count", "{connection}", "Open connections",
+            static counts => counts.Active);
         PerEndpoint(
             MeterKind.Counter, "megapipe.connection.reset", "{connection}", "Connections reset by their peer",
             static counts => counts.Resets);
@@ -62,7 +63,10 @@ internal static class MegaPipeMetrics
             static counts => counts.AcceptErrors);
         foreach (CounterRow row in CounterTable.Rows)
         {
-            Create(row.Kind, row.Instrument, row.Unit, row.Description, () => Observe(row.Id));
+            if (!CounterTable.MostAsked.Contains(row.Id))
+            {
+                PerChannel(row.Id);
+            }
         }
 
         Create(
@@ -163,6 +167,12 @@ internal static class MegaPipeMetrics
     private static void PerEndpoint(
         MeterKind kind, string name, string unit, string description, Func<ConnectionCounts, long> read) =>
         Create(kind, name, unit, description, () => Observe(read));
+
+    private static void PerChannel(ChannelCounter counter)
+    {
+        CounterRow row = CounterTable.Rows[(int)counter];
+        Create(row.Kind, row.Instrument, row.Unit, row.Description, () => Observe(counter));
+    }
 
     private static void Create(
         MeterKind kind, string name, string unit, string description, Func<IEnumerable<Measurement<long>>> observe)
