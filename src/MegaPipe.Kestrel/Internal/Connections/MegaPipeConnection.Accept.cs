@@ -8,8 +8,10 @@ namespace MegaPipe.Kestrel.Internal.Connections;
 
 internal sealed partial class MegaPipeConnection
 {
-    /// <summary>How long a client that has connected may take to ask.</summary>
-    public static readonly TimeSpan AsksWithin = TimeSpan.FromSeconds(1);
+    /// <summary>
+    /// How long a client that has connected may take to ask. Tests shorten it for clients that never do.
+    /// </summary>
+    public static TimeSpan AsksWithin { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>What a client of TLS begins with: a record of type handshake.</summary>
     private const byte TlsHandshake = 0x16;
