@@ -84,13 +84,12 @@ internal sealed class MegaPipeChannels(
 
         try
         {
-            blocking ??= new BlockingTable(logger, options.HandOverAfter);
             _channels = SharedChannels.Start(options, logger, pools, blocking);
             if (status is not null)
             {
                 status.MaxCarriers = _channels.Set.Channels[0].Scheduling.MaxCarriers;
                 status.SetChannels(_channels.Report, _channels.Move);
-                status.SetBlocked(blocking.Report);
+                status.SetBlocked(_channels.Blocking.Report);
             }
 
             return null;

@@ -5,7 +5,6 @@ using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Configuration;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Listening;
-using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Logging;
@@ -19,6 +18,7 @@ namespace MegaPipe.Kestrel;
 /// </summary>
 public sealed class MegaPipeConnectionContextFactory : IDisposable
 {
+    private readonly MegaPipeChannels _owned;
     private readonly SharedChannels? _channels;
     private readonly EndpointContext? _context;
     private readonly SocketConnectionContextFactory? _fallback;
@@ -36,32 +36,18 @@ public sealed class MegaPipeConnectionContextFactory : IDisposable
     public MegaPipeConnectionContextFactory(
         MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? memoryPoolFactory = null)
     {
-        ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(logger);
-        string[] failures = [.. OptionLimits.Check(options, null)];
-        if (failures.Length > 0)
+        _owned = new MegaPipeChannels(OptionLimits.Checked(options), logger, memoryPoolFactory, null);
+        _channels = _owned.Hold(out string? reason);
+        if (_channels is not null)
         {
-            throw new OptionsValidationException(Options.DefaultName, typeof(MegaPipeTransportOptions), failures);
-        }
-
-        string? reason = options.DeniedFor ?? MegaPipeFeatures.Reason;
-        if (reason is null)
-        {
-            try
-            {
-                _channels = SharedChannels.Start(options, logger, memoryPoolFactory);
-                IPEndPoint any = new(IPAddress.Any, 0);
-                _context = new EndpointContext(any, options, logger, _channels.Pool, _channels.Meter.For(any));
-                return;
-            }
-            catch (Exception error) when (error is PlatformNotSupportedException or SocketException)
-            {
-                reason = error.Message;
-            }
+            IPEndPoint any = new(IPAddress.Any, 0);
+            _context = new EndpointContext(any, options, logger, _channels.Pool, _channels.Meter.For(any));
+            return;
         }
 
         FallbackReason = reason;
-        _fallback = StockTransport.CreateContextFactory(options, logger, memoryPoolFactory, reason);
+        _fallback = StockTransport.CreateContextFactory(options, logger, memoryPoolFactory, reason!);
     }
 
     /// <summary>The failed check and the remedy where stock connections are made instead; otherwise null.</summary>
@@ -91,7 +77,11 @@ public sealed class MegaPipeConnectionContextFactory : IDisposable
     {
         if (Interlocked.Exchange(ref _disposed, 1) == 0)
         {
-            _channels?.Stop();
+            if (_channels is not null)
+            {
+                _owned.Release();
+            }
+
             _fallback?.Dispose();
         }
     }

@@ -44,7 +44,8 @@ public sealed class MegaPipeConnectionFactory : IConnectionFactory, IDisposable
     /// <exception cref="OptionsValidationException">A value is out of range.</exception>
     public MegaPipeConnectionFactory(
         MegaPipeTransportOptions options, ILogger logger, IMemoryPoolFactory<byte>? memoryPoolFactory = null)
-        : this(new MegaPipeChannels(Checked(options), new GuardedLogger(logger), memoryPoolFactory, null), logger)
+        : this(new MegaPipeChannels(
+            OptionLimits.Checked(options), new GuardedLogger(logger), memoryPoolFactory, null), logger)
     {
     }
 
@@ -172,15 +173,6 @@ public sealed class MegaPipeConnectionFactory : IConnectionFactory, IDisposable
         }
 
         _channels.Release();
-    }
-
-    private static MegaPipeTransportOptions Checked(MegaPipeTransportOptions options)
-    {
-        ArgumentNullException.ThrowIfNull(options);
-        string[] failures = [.. OptionLimits.Check(options, null)];
-        return failures.Length == 0
-            ? options
-            : throw new OptionsValidationException(Options.DefaultName, typeof(MegaPipeTransportOptions), failures);
     }
 
     /// <summary>The channels, started where they are not; null where there are none to be had.</summary>

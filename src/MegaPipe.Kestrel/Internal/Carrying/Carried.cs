@@ -354,9 +354,7 @@ internal abstract class Carried
             else
             {
                 delay += start - turnStart;
-                Volatile.Write(ref _runs, _runs + 1);
-                _turn.Enter(epoch);
-                CarrierWatcher.Instance.Attend(); // after the turn is written: pairs with the watcher's way to sleep
+                EnterApplication(epoch);
                 if (clock.IsExact || continuation.Cost.WantsExactClock(Scheduling.BudgetTicks))
                 {
                     clock = continuation.Cost.StartClock(Scheduling.BudgetTicks);
@@ -411,14 +409,20 @@ internal abstract class Carried
     {
         if (Scheduling.HandsOver)
         {
-            Volatile.Write(ref _runs, _runs + 1);
-            _turn.Enter(epoch);
-            CarrierWatcher.Instance.Attend();
+            EnterApplication(epoch);
         }
 
         continuation.Run();
         CarrierThread.Clean();
         return !Scheduling.HandsOver || _turn.TryLeave(epoch);
+    }
+
+    /// <summary>From here on the watcher may take the channel.</summary>
+    private void EnterApplication(long epoch)
+    {
+        Volatile.Write(ref _runs, _runs + 1);
+        _turn.Enter(epoch);
+        CarrierWatcher.Instance.Attend(); // after the turn is written: pairs with the watcher's way to sleep
     }
 
     private void EndTurn(long start, long end, long delay)

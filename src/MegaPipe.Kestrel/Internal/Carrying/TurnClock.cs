@@ -24,7 +24,7 @@ internal sealed class TurnClock
     /// <summary>The carrier begins to run continuations.</summary>
     public void Begin(long now) => Volatile.Write(ref _turnBegan, now);
 
-    /// <summary>All of them have run, or the channel goes to another carrier.</summary>
+    /// <summary>All of them have run. Not where the channel was taken away: the next carrier begins anew.</summary>
     public void End(long now)
     {
         long took = now - _turnBegan;

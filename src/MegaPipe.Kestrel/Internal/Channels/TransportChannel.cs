@@ -395,6 +395,11 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     protected override void PerformWork()
     {
         Leases.HandBack();
+        PerformQueued();
+    }
+
+    private void PerformQueued()
+    {
         IChannelWork? work = _work.TakeAll();
         while (work is not null)
         {
@@ -425,14 +430,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     private void PerformAfterEnd()
     {
         Interlocked.MemoryBarrier();
-        IChannelWork? work = _work.TakeAll();
-        while (work is not null)
-        {
-            IChannelWork? next = work.NextWork;
-            work.NextWork = null;
-            TryPerform(work);
-            work = next;
-        }
+        PerformQueued();
     }
 
     /// <summary>A vector array for a gathered write; back with <see cref="ReturnVectors"/> after its event.</summary>

@@ -2,6 +2,7 @@
 using System.Globalization;
 using System.Reflection;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Options;
 
 namespace MegaPipe.Kestrel.Internal.Configuration;
 
@@ -41,6 +42,17 @@ internal static class OptionLimits
     /// <summary>What an option may be, in words; null for an unknown key.</summary>
     public static string? Allowed(string key) => Array.Find(
         All, option => string.Equals(option.Key, key, StringComparison.OrdinalIgnoreCase))?.Allowed;
+
+    /// <summary>The options, for those that a caller hands over by themselves.</summary>
+    /// <exception cref="OptionsValidationException">A value is out of its limits.</exception>
+    public static MegaPipeTransportOptions Checked(MegaPipeTransportOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        string[] failures = [.. Check(options, null)];
+        return failures.Length == 0
+            ? options
+            : throw new OptionsValidationException(Options.DefaultName, typeof(MegaPipeTransportOptions), failures);
+    }
 
     /// <summary>
     /// A message for each value that is out of its limits. A value that comes from configuration is shown as it was

@@ -29,6 +29,9 @@ internal sealed class SharedChannels
     /// <summary>What the meter reads of this host.</summary>
     public HostMeter Meter { get; }
 
+    /// <summary>Who keeps its carriers.</summary>
+    public required BlockingTable Blocking { get; init; }
+
     /// <summary>Evens out what the channels do, where that was asked for.</summary>
     public Balancer? Balancer { get; }
 
@@ -58,7 +61,7 @@ internal sealed class SharedChannels
     /// <param name="options">The host's.</param>
     /// <param name="logger">Where connections and channels log.</param>
     /// <param name="pools">Makes the pool of their memory; null: the transport's own.</param>
-    /// <param name="blocking">Told who keeps carriers; null: nobody asks.</param>
+    /// <param name="blocking">Told who keeps carriers; null: a table of its own.</param>
     /// <exception cref="PlatformNotSupportedException">io_uring cannot be used.</exception>
     /// <exception cref="System.Net.Sockets.SocketException">A channel of this size cannot be had.</exception>
     public static SharedChannels Start(
@@ -71,7 +74,10 @@ internal sealed class SharedChannels
         Balancer? balancer = set.Channels[0].Scheduling.Balanced
             ? new Balancer(set.Channels, set.Flows, set.Flows.ChannelOfGroup.Length, options, logger)
             : null;
-        SharedChannels channels = new(set, new TransportMemoryPools(pools).Create(), balancer, logger);
+        SharedChannels channels = new(set, new TransportMemoryPools(pools).Create(), balancer, logger)
+        {
+            Blocking = blocking,
+        };
         if (balancer is not null)
         {
             CarrierWatcher.Instance.Add(balancer);
