@@ -65,8 +65,9 @@ class Scenario:
             key: value for key, value in self._runs[0][2].variables.items()
             if not key.endswith(("Port", "Cpus", "Address"))}
 
-    def measure(self):
-        """Rounds of visits; gives the result of each target, first target first."""
+    def measure(self, watch=None):
+        """Rounds of visits; gives the result of each target, first target first. Where something is to `watch` a server
+        at work, as `with watch(server, result):`, it sees as many visits more after the rounds."""
         started, folder = [], None
         try:
             folder = servers.lay_out(self._runs[0][2].sources)
@@ -90,6 +91,9 @@ class Scenario:
                 for run, server, result in servers.rotated(visits, number):
                     result["rounds"].append(self._visit(run, server, folder))
                     self._progress.step(server.name, f"round {number + 1}")
+            for run, server, result in visits if watch else []:
+                with watch(server, result):
+                    result["watched"] = [self._visit(run, server, folder) for _ in range(self._options.rounds)]
             if self._backend:
                 for server in under_test:
                     server.check_way_out()
