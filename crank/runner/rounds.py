@@ -16,8 +16,12 @@ from .servers import FatalRunError, RunError
 # Ports of a target: HTTP(S) and cleartext HTTP/2.
 PORTS_PER_TARGET = 2
 SAMPLE_S = 0.05
-# No more than these compiled within the rounds, and what was measured is the settled code.
-FEW_METHODS = 50
+# No more than these compiled in a second, and the code counts as settled. While it settles, bursts of hundreds come with
+# up to six seconds between them; afterwards there are up to ten in a second, of what runs once a visit.
+FEW_METHODS = 30
+# So often the server is asked for its state at each visit of the warm-up: thirty calls make a method hot, and those that
+# answer this question would be compiled again later, in the middle of the rounds.
+STATUS_CALLS = 30
 # More than this on the server's CPUs by other processes, and the machine was not ours.
 FOREIGN_BUSY = 0.10
 # The load jobs run in this interpreter too: wrappers around Python (pyenv) cost a tenth of a second at each visit.
@@ -91,14 +95,14 @@ class Scenario:
                 for run, server, result in servers.rotated(visits, number):
                     result["rounds"].append(self._visit(run, server, folder))
                     self._progress.step(server.name, f"round {number + 1}")
+            for _, server, result in visits:
+                result["steady"] = self._steady(server, result["steady"])
             for run, server, result in visits if watch else []:
                 with watch(server, result):
                     result["watched"] = [self._visit(run, server, folder) for _ in range(self._options.rounds)]
             if self._backend:
                 for server in under_test:
                     server.check_way_out()
-            for _, server, result in visits:
-                result["steady"] = self._steady(server, result["steady"])
             return [result for _, _, result in visits]
         finally:
             servers.stop_all(started)
@@ -106,22 +110,27 @@ class Scenario:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _settle(self, visits, folder):
-        """Further visits in turn, until each runtime has compiled no method for so many seconds of load, or the limit is
+        """Further visits in turn, until each runtime has compiled few methods for so many seconds of load, or the limit is
         reached: hot methods are compiled again with what was learned of them, for many seconds after the start. The
         compiler starves on a CPU that the load fills, so meanwhile the servers may use every CPU."""
         with contextlib.ExitStack() as meanwhile:
             for _, server, result in visits:
                 meanwhile.enter_context(server.on_every_cpu())
-                result["steady"] = {
-                    "secondsOfSettling": 0, "secondsOfQuiet": 0, "compiledBefore": server.compiled_methods()}
+                compiled = server.compiled_methods()
+                result["steady"] = {"secondsOfSettling": 0, "secondsOfQuiet": 0, "compiledBefore": compiled,
+                                    "compiledByVisit": [] if compiled is None else [compiled]}
             while waiting := [visit for visit in visits if self._is_to_settle(visit[2]["steady"])]:
                 for run, server, result in waiting:
                     self._visit(run, server, folder)
                     self._progress.step(server.name, "settling", extra=True)
+                    for _ in range(STATUS_CALLS):
+                        server.status()
                     steady, now = result["steady"], server.compiled_methods()
-                    quiet = steady["secondsOfQuiet"] + self._options.seconds
-                    steady["secondsOfQuiet"] = quiet if now == steady["compiledBefore"] else 0
-                    steady["secondsOfSettling"] += self._options.seconds
+                    seconds = self._options.seconds
+                    is_quiet = now - steady["compiledBefore"] <= FEW_METHODS * seconds
+                    steady["secondsOfQuiet"] = steady["secondsOfQuiet"] + seconds if is_quiet else 0
+                    steady["secondsOfSettling"] += seconds
+                    steady["compiledByVisit"].append(now - steady["compiledBefore"])
                     steady["compiledBefore"] = now
 
     def _is_to_settle(self, steady):
@@ -132,8 +141,8 @@ class Scenario:
         """What became of it: whether little was compiled while it was measured."""
         before = steady["compiledBefore"]
         meanwhile = None if before is None else server.compiled_methods() - before
-        return {**steady, "compiledMeanwhile": meanwhile,
-                "settled": None if before is None else meanwhile <= FEW_METHODS}
+        few = FEW_METHODS * self._options.seconds * self._options.rounds
+        return {**steady, "compiledMeanwhile": meanwhile, "settled": None if before is None else meanwhile <= few}
 
     def _start(self, target, application, load, ports, started):
         """Starts a target, which is to be ended with the others."""
