@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,10 +30,15 @@ _ENVIRONMENT = {**os.environ, "PATH": os.path.dirname(sys.executable) + os.paths
 
 
 class Target:
-    """A job of the YAML files, or any command with {port} in it."""
+    """A job of the YAML files; NAME=JOB@FOLDER, the same of another build; or NAME=COMMAND, with {port} in it."""
 
-    def __init__(self, text):
-        self.name, _, self.command = text.partition("=")
+    def __init__(self, text, load=None):
+        """`load` gives the configuration with the artifacts of a folder."""
+        self.name, _, rest = text.partition("=")
+        build = re.fullmatch(r"([\w-]+)@(\S+)", rest)
+        self.command = "" if build else rest
+        self.job = build[1] if build else self.name
+        self.config = load(os.path.abspath(build[2])) if build and load else None
 
     def fits(self, load):
         """A plain command speaks HTTP/1.1 without TLS; nothing more is known about it."""
@@ -56,8 +62,8 @@ class Scenario:
                 "duration": options.seconds, "warmup": 0, "serverCpus": options.server_cpus,
                 "loadCpus": options.load_cpus, **options.variables, "serverPort": port, "h2cPort": port + 1,
                 "backendPort": self._backend_port}
-            jobs = {} if target.command else {"application": target.name}
-            jobs = conf.resolve(config, name, options.profiles, variables, jobs)
+            jobs = {} if target.command else {"application": target.job}
+            jobs = conf.resolve(target.config or config, name, options.profiles, variables, jobs)
             self._backend = jobs.get("backend")
             if not target.fits(jobs["load"]):
                 self.skipped.append(target.name)
@@ -149,7 +155,7 @@ class Scenario:
         if target.command:
             text = target.command.replace("{port}", str(ports[0])).replace("{backend}", str(self._backend_port))
             command = servers.pinned(self._options.server_cpus, shlex.split(text))
-            server = servers.Server(target.name, command, ports[:1])
+            server = servers.Server(target.name, command, ports[:1], maybe_status_url=f"http://127.0.0.1:{ports[0]}/transport")
         else:
             url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
             server = servers.Server(
@@ -159,8 +165,9 @@ class Scenario:
 
     def _visit(self, run, server, folder):
         target, _, load, _ = run
-        command = servers.command_of(load)
-        if target.command:
+        # The job itself too: its start would be noise on the server's CPUs.
+        command = servers.pinned(self._options.load_cpus, servers.command_of(load))
+        if not server.status_url:
             command += ["--status-url", "none"]
         cpus = conf.cpus(self._options.server_cpus)
         peak = _Peak(server)

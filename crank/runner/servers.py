@@ -88,11 +88,14 @@ def generator_bound(generator_busy, server_busy):
 class Server:
     """A started target."""
 
-    def __init__(self, name, command, ports, sources=None, ready_text="", status_url=None, threads_end=True):
+    def __init__(self, name, command, ports, sources=None, ready_text="", status_url=None, maybe_status_url=None,
+                 threads_end=True):
+        """The address of its /transport is certain, or to be tried."""
         check_free(ports)
         self.name = name
         self.port = ports[0]
         self.status_url = status_url
+        self._maybe_status_url = maybe_status_url
         self._ready_text = ready_text
         self._threads_end = threads_end
         self._folder = lay_out(sources) if sources else None
@@ -118,6 +121,8 @@ class Server:
 
     def check_identity(self):
         """Refuses a transport that was not asked for, and another server on the port."""
+        if self._maybe_status_url and self._answers_as_the_app():
+            self.status_url = self._maybe_status_url
         if self.status_url is None:
             return
         # A listener may belong to another process that came between: ask on several connections who answers.
@@ -129,6 +134,13 @@ class Server:
                     f"{report.get('fallbackReason') or 'no reason given'}")
             if report["processId"] != self.pid:
                 raise FatalRunError(f"process {report['processId']} answers on {self.name}'s port too: end it first")
+
+    def _answers_as_the_app(self):
+        with contextlib.suppress(OSError, ValueError):
+            with urllib.request.urlopen(self._maybe_status_url, timeout=START_TIMEOUT_S) as answer:
+                report = json.load(answer)
+                return isinstance(report, dict) and "processId" in report and "transport" in report
+        return False
 
     def check_way_out(self):
         """Refuses a gateway that serves through MegaPipe and asks its backend through something else."""
