@@ -181,6 +181,8 @@ bool mp_accept_cancel(struct mp_channel *channel, struct mp_slot *slot);
 
 /* stage/connect.c */
 bool mp_connect_issue(struct mp_channel *channel, struct mp_slot *slot);
+/* The event of a closing slot's connect that was still to be made. */
+void mp_connect_withdrawn(struct mp_channel *channel, struct mp_slot *slot, struct mp_event *event);
 bool mp_connect_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result,
 			  struct mp_event *event);
 

@@ -69,6 +69,7 @@ enum {
 	MP_SLOT_PAUSED = 1u << 28,          /* a leased read was paused, and none made since */
 	MP_SLOT_ASKED = 1u << 29,  /* the leased read was cancelled to be armed again, since the poll saw the end */
 	MP_SLOT_SOUGHT = 1u << 30, /* ... and was armed again */
+	MP_SLOT_UNIX = 1u << 31,   /* this end has connected it, to a Unix socket */
 };
 
 #define MP_ADDRESS_BYTES 28u /* sizeof(struct sockaddr_in6): what a slot keeps of a peer's address */

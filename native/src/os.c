@@ -1,4 +1,4 @@
-/* The socket system calls that do not go through the ring. */
+/* The system calls that do not go through the ring. */
 #define _GNU_SOURCE
 #include "os.h"
 
@@ -81,11 +81,18 @@ close_listener:
 	return error;
 }
 
-int32_t mp_os_socket(int32_t family)
+int32_t mp_os_socket(int32_t family, bool nonblocking)
 {
-	int32_t fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int32_t fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
 
 	return fd < 0 ? -errno : fd;
+}
+
+void mp_os_set_blocking(int32_t fd)
+{
+	int32_t flags = fcntl(fd, F_GETFL);
+
+	(void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
 int32_t mp_os_eventfd(void)
@@ -158,4 +165,16 @@ int64_t mp_os_now_ns(void)
 int64_t mp_os_coarse_ns(void)
 {
 	return read_clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+int32_t mp_os_thread_times(uint64_t *cpu_ns, uint64_t *waits)
+{
+	struct timespec cpu;
+	struct rusage usage;
+
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) || getrusage(RUSAGE_THREAD, &usage))
+		return -errno;
+	*cpu_ns = (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec;
+	*waits = (uint64_t)usage.ru_nvcsw;
+	return 0;
 }

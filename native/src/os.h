@@ -1,4 +1,4 @@
-/* The socket system calls that do not go through the ring. A seam like ring.h: the fake kernel replaces it. */
+/* The system calls that do not go through the ring. A seam like ring.h: the fake kernel replaces it. */
 #ifndef MP_OS_H
 #define MP_OS_H
 
@@ -23,7 +23,8 @@ int32_t mp_os_describe(int32_t fd, struct mp_os_fd *what);
  * where unknown). */
 int32_t mp_os_partition(int32_t fd, int32_t cpu, int32_t backlog);
 
-int32_t mp_os_socket(int32_t family);
+int32_t mp_os_socket(int32_t family, bool nonblocking);
+void mp_os_set_blocking(int32_t fd);
 int32_t mp_os_eventfd(void);
 int32_t mp_os_notify(int32_t eventfd);
 void mp_os_close(int32_t fd);
@@ -36,5 +37,7 @@ uint32_t mp_os_fd_limit(void);
 int64_t mp_os_now_ns(void);
 /* The same clock, late by up to a tick (10 ms) and cheap enough to be read all the time. */
 int64_t mp_os_coarse_ns(void);
+/* See mp_thread_times. */
+int32_t mp_os_thread_times(uint64_t *cpu_ns, uint64_t *waits);
 
 #endif

@@ -33,8 +33,7 @@ static bool settle_request(struct mp_channel *channel, struct mp_slot *slot, uin
 		return true;
 	}
 	if (slot->state == MP_SLOT_CLOSING && bit == MP_OWED_CONNECT) {
-		slot->flags &= ~(uint32_t)MP_SLOT_CONNECTING;
-		mp_event_fill(channel, event, slot, MP_STAGE_ACCEPT, -ECANCELED, MP_EVENT_CONNECTED);
+		mp_connect_withdrawn(channel, slot, event);
 		*written = true;
 		return true;
 	}

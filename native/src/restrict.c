@@ -7,11 +7,12 @@
 
 #include "mp_assert.h"
 
-/* What sockets need. CONNECT is there for resets, too: they connect to "no address" (close.c). */
+/* What sockets need. CONNECT is there for resets, too: they connect to "no address" (close.c). TIMEOUT and FILES_UPDATE
+ * are for connects to Unix sockets (connect.c). */
 static const uint8_t sockets[] = {
-	IORING_OP_ACCEPT,   IORING_OP_RECV,         IORING_OP_SEND,     IORING_OP_SENDMSG,
-	IORING_OP_CONNECT,  IORING_OP_SOCKET,       IORING_OP_SHUTDOWN, IORING_OP_CLOSE,
-	IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_MSG_RING,
+	IORING_OP_ACCEPT,   IORING_OP_RECV,     IORING_OP_SEND,         IORING_OP_SENDMSG,  IORING_OP_CONNECT,
+	IORING_OP_SOCKET,   IORING_OP_SHUTDOWN, IORING_OP_CLOSE,        IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+	IORING_OP_MSG_RING, IORING_OP_TIMEOUT,  IORING_OP_FILES_UPDATE,
 };
 
 /* And besides: what is no socket. */

@@ -126,15 +126,21 @@ int32_t mp_os_partition(int32_t fd, int32_t cpu, int32_t backlog)
 	return -EADDRINUSE;
 }
 
-int32_t mp_os_socket(int32_t family)
+int32_t mp_os_socket(int32_t family, bool nonblocking)
 {
 	uint32_t number = fake_file_make(FAKE_STREAM);
 	int32_t fd = fake_fd_make(number);
 
 	(void)family;
+	fake_file(number)->nonblock = nonblocking;
 	if (fd < 0)
 		fake_file_drop(number);
 	return fd;
+}
+
+void mp_os_set_blocking(int32_t fd)
+{
+	fake_file(fake_fd_file(fd))->nonblock = false;
 }
 
 int32_t mp_os_eventfd(void)
@@ -204,6 +210,13 @@ int64_t mp_os_now_ns(void)
 int64_t mp_os_coarse_ns(void)
 {
 	return now_ns;
+}
+
+int32_t mp_os_thread_times(uint64_t *cpu_ns, uint64_t *waits)
+{
+	*cpu_ns = (uint64_t)now_ns;
+	*waits = 0;
+	return 0;
 }
 
 void fake_pass(int64_t time_ns)

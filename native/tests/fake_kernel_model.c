@@ -172,6 +172,8 @@ void model_connect(uint32_t channel, uint32_t flags)
 
 	if (!conn)
 		return;
+	if ((conn - model.conns) % 3 == 0)
+		address.sin_family = AF_UNIX;
 	conn->channel = channel;
 	if (random_below(&model.random, 8) == 0)
 		address.sin_port = 7; /* nobody listens there */

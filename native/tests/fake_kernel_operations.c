@@ -153,7 +153,7 @@ static void connect_one(struct fake_request *request)
 {
 	int32_t result = fake_file_connect(request->file, (uint16_t)request->done);
 
-	if (result != -EAGAIN)
+	if (result != -EAGAIN || !waits(request))
 		fake_finish(request, result, 0);
 }
 
@@ -244,6 +244,22 @@ static void make_socket(struct fake_request *request)
 	fake_finish(request, result, 0);
 }
 
+/* The fd at `addr` gets an entry, whose index takes its place there; the fd stays. */
+static void move_into_table(struct fake_request *request)
+{
+	int32_t *fd = fake_at(request->sqe.addr), index;
+	uint32_t number = fake_fd_file(*fd);
+
+	FAKE_RULE(request->sqe.off == IORING_FILE_INDEX_ALLOC && request->sqe.len == 1 && number != FAKE_NONE);
+	FAKE_RULE(!fake_file(number)->nonblock); /* what waits for it must wait */
+	index = fake_fixed_make(request->ring, number);
+	if (index >= 0) {
+		fake_file_hold(number);
+		*fd = index;
+	}
+	fake_finish(request, index < 0 ? index : 1, 0);
+}
+
 void fake_attempt(struct fake_request *request)
 {
 	/* Not the channel's own poll on its eventfd: it is always there, and tests mean a request of theirs. */
@@ -317,6 +333,12 @@ void fake_attempt(struct fake_request *request)
 		break;
 	case IORING_OP_SOCKET:
 		make_socket(request);
+		break;
+	case IORING_OP_FILES_UPDATE:
+		move_into_table(request);
+		break;
+	case IORING_OP_TIMEOUT:
+		fake_finish(request, -ETIME, 0);
 		break;
 	default:
 		fake_broken("the fake knows the operation", __FILE__, __LINE__);

@@ -102,8 +102,9 @@ void fake_finish(struct fake_request *request, int32_t result, uint32_t flags)
 /* The end of a cancelled request: what it has done so far, or nothing. */
 static void give_up(struct fake_request *request)
 {
-	/* A worker that a cancel interrupts may say so; a poll has no worker. */
-	bool worker = request->running && request->sqe.opcode != IORING_OP_POLL_ADD;
+	/* A worker that a cancel interrupts may say so; a poll and a timer have no worker. */
+	bool worker = request->running && request->sqe.opcode != IORING_OP_POLL_ADD &&
+		      request->sqe.opcode != IORING_OP_TIMEOUT;
 
 	if (request->vectors && request->done)
 		fake_finish(request, (int32_t)request->done, 0);
@@ -192,9 +193,10 @@ void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe)
 {
 	struct fake_request *request = NULL;
 	bool inline_only = sqe->opcode == IORING_OP_ASYNC_CANCEL || sqe->opcode == IORING_OP_CLOSE ||
-			   sqe->opcode == IORING_OP_MSG_RING;
+			   sqe->opcode == IORING_OP_MSG_RING || sqe->opcode == IORING_OP_FILES_UPDATE;
 	bool no_file = sqe->opcode == IORING_OP_ASYNC_CANCEL || sqe->opcode == IORING_OP_CLOSE ||
-		       sqe->opcode == IORING_OP_SOCKET;
+		       sqe->opcode == IORING_OP_SOCKET || sqe->opcode == IORING_OP_TIMEOUT ||
+		       sqe->opcode == IORING_OP_FILES_UPDATE;
 
 	if (ring->restricted && (!ring->allowed[sqe->opcode] || (sqe->flags & ~(uint32_t)ring->allowed_flags))) {
 		fake_refused++;
@@ -246,6 +248,9 @@ void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe)
 			return;
 		}
 		request->done = ((const struct sockaddr_in *)fake_at(sqe->addr))->sin_port; /* copied: the port */
+		/* A worker would wait for a peer without room, and hold up the end of its thread (6.15 to 6.18). */
+		FAKE_RULE(((const struct sockaddr *)fake_at(sqe->addr))->sa_family != AF_UNIX ||
+			  fake_file(request->file)->nonblock);
 		break;
 	case MP_OP_FIXED_FD_INSTALL:
 		inline_only = !fake_chance(fake_chances.late_install);

@@ -256,6 +256,30 @@ static void carrier_ends_and_its_connect_comes_to_an_end(void)
 	}
 }
 
+static void carrier_ends_and_its_connect_can_be_closed(void)
+{
+	static const int families[] = { AF_UNIX, AF_INET };
+
+	for (uint32_t f = 0; f < COUNT_OF(families); f++) {
+		static struct connecting scene;
+		int32_t fillers[2];
+
+		rig_open(&scene.rig, NULL);
+		scene.listener = rig_listen(&scene.rig, families[f], 0);
+		CHECK_EQUAL(0, listen(scene.listener.fd, 1));
+		for (uint32_t i = 0; i < COUNT_OF(fillers); i++)
+			fillers[i] = connect_fd(&scene.listener.address, scene.listener.bytes);
+		run(connect_and_end, &scene);
+		CHECK_EQUAL(0, mp_close(scene.rig.channel, scene.link.handle, 0));
+		CHECK_EQUAL(-ECANCELED, rig_take(&scene.rig, scene.link.handle, MP_STAGE_ACCEPT).result);
+		CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&scene.rig, scene.link.handle, MP_STAGE_CLOSE).flags);
+		for (uint32_t i = 0; i < COUNT_OF(fillers); i++)
+			close(fillers[i]);
+		rig_unlisten(&scene.rig, &scene.listener);
+		rig_close(&scene.rig);
+	}
+}
+
 /* One carrier after the other, each arms what its predecessor lost and ends. */
 struct relay {
 	struct rig rig;
@@ -311,9 +335,9 @@ static void many_carriers_end_one_after_the_other(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		TEST(carrier_ends_and_nothing_is_lost),       TEST(carrier_ends_and_its_requests_can_be_cancelled),
-		TEST(carrier_ends_and_the_next_can_be_woken), TEST(carrier_ends_and_its_connect_comes_to_an_end),
-		TEST(many_carriers_end_one_after_the_other),
+		TEST(carrier_ends_and_nothing_is_lost),           TEST(carrier_ends_and_its_requests_can_be_cancelled),
+		TEST(carrier_ends_and_the_next_can_be_woken),     TEST(carrier_ends_and_its_connect_comes_to_an_end),
+		TEST(carrier_ends_and_its_connect_can_be_closed), TEST(many_carriers_end_one_after_the_other),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

@@ -29,9 +29,10 @@ static int32_t ask(struct mp_channel *channel, uint8_t opcode, uint8_t flags)
 	return result;
 }
 
-static const uint8_t sockets[] = { IORING_OP_ACCEPT,   IORING_OP_RECV,         IORING_OP_SEND,     IORING_OP_SENDMSG,
-				   IORING_OP_CONNECT,  IORING_OP_SOCKET,       IORING_OP_SHUTDOWN, IORING_OP_CLOSE,
-				   IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_MSG_RING };
+static const uint8_t sockets[] = { IORING_OP_ACCEPT,      IORING_OP_RECV,         IORING_OP_SEND,     IORING_OP_SENDMSG,
+				   IORING_OP_CONNECT,     IORING_OP_SOCKET,       IORING_OP_SHUTDOWN, IORING_OP_CLOSE,
+				   IORING_OP_POLL_ADD,    IORING_OP_ASYNC_CANCEL, IORING_OP_MSG_RING, IORING_OP_TIMEOUT,
+				   IORING_OP_FILES_UPDATE };
 static const uint8_t others[] = { IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV };
 
 static int is_in(const uint8_t *list, uint32_t count, uint8_t opcode)
