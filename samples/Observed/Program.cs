@@ -23,6 +23,9 @@ if (builder.Configuration["OTEL_EXPORTER_OTLP_ENDPOINT"] is { Length: > 0 })
 // Five seconds in which /ready says no and the app still serves: a load balancer asks about that often.
 builder.Services.AddHealthChecks().AddMegaPipe(options => options.DrainDelay = TimeSpan.FromSeconds(5));
 
+// A button on the page that samples where in the code the threads are that block.
+builder.Services.AddMegaPipeStacks();
+
 WebApplication app = builder.Build();
 app.MapMegaPipe("/megapipe");                    // behind .RequireAuthorization() where others can reach it
 app.MapPrometheusScrapingEndpoint("/metrics");

@@ -177,6 +177,49 @@
     }
   }
 
+  // ---- where in the code, on request
+  const stackWords = {
+    403: "Another site asked for it.", 404: "The app does not offer it.", 401: "You may not ask for it."
+  };
+
+  async function sampleStacks() {
+    const button = id("stacks-button");
+    button.disabled = true;
+    text(id("stacks-words"), "Sampling …");
+    try {
+      const response = await fetch(base + "/stacks", { method: "POST", cache: "no-store" });
+      const found = response.ok || response.status === 503 ? await response.json() : null;
+      text(id("stacks-words"), found === null ? stackWords[response.status] ?? "It failed: status " + response.status + "."
+        : found.problem ?? (found.stacks.length === 0 ? "Nothing blocked meanwhile. Try again while something does."
+          : "Sampled at " + new Date().toLocaleTimeString() + ". The frame of your own code stands out."));
+      if (found !== null) showStacks(found.stacks);
+    } catch (error) {
+      text(id("stacks-words"), "No answer.");
+    }
+    button.disabled = false;
+  }
+
+  function showStacks(stacks) {
+    const box = id("stacks");
+    box.replaceChildren();
+    for (const [place, stack] of stacks.entries()) {
+      const made = add(box, "details");
+      made.open = place === 0;
+      const head = add(made, "summary", stack.title + " · seen " + times(stack.samples) + " on "
+        + (stack.channel === null ? "the pool" : "channel " + stack.channel) + ", thread " + stack.threadId);
+      add(head, "small", stack.where ?? "only the framework's own code");
+      const list = add(made, "pre");
+      list.tabIndex = 0;
+      list.setAttribute("role", "region");
+      list.setAttribute("aria-label", "Stack " + (place + 1));
+      for (const frame of stack.frames) {
+        if (frame === stack.where) add(list, "b", frame);
+        else list.append(frame);
+        list.append("\n");
+      }
+    }
+  }
+
   // ---- the lanes
   function lane(index) {
     let made = lanes.get(index);
@@ -282,6 +325,7 @@
   function showState() {
     document.title = "MegaPipe · " + state.process.name;
     const good = state.transport === "megapipe";
+    id("stacks-ask").hidden = !state.stacks;
     text(id("serves"), good ? "serving" : state.transport === "none" ? "not bound" : "fallback: Sockets");
     id("serves").className = good ? "" : "warn";
     text(id("process"), state.process.name + " · process " + state.process.id + " · " + state.process.framework
@@ -353,6 +397,7 @@
     text(id("pause"), paused ? "Resume" : "Pause");
     if (!paused && now) show();
   });
+  id("stacks-button").addEventListener("click", sampleStacks);
   for (const details of document.querySelectorAll("details"))
     details.addEventListener("toggle", () => { if (details.open) load().catch(() => {}); });
   live("connecting", "");

@@ -2,6 +2,7 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Text.Json;
 using System.Text.RegularExpressions;
 
 namespace MegaPipe.Kestrel.Page.Tests;
@@ -35,8 +36,11 @@ public sealed partial class ObservedTests
             string[] missing = names;
             await WaitAsync(async () =>
             {
-                // What is recorded only when something blocks may take a try more on a busy machine.
-                await client.GetStringAsync("/orders/7");
+                // What is recorded only when something blocks, or only when nothing does, may take a try more on a
+                // busy machine. A connection that has blocked is served by the pool from then on: a new one.
+                using HttpClient fresh = new() { BaseAddress = client.BaseAddress };
+                await fresh.GetStringAsync("/quick");
+                await fresh.GetStringAsync("/orders/7");
                 string metrics = await client.GetStringAsync("/metrics");
                 missing = [.. names.Where(name => !Regex.IsMatch(metrics, $"^{name}[ {{]", RegexOptions.Multiline))];
                 return missing.Length == 0;
@@ -49,7 +53,31 @@ public sealed partial class ObservedTests
         }
     }
 
-    private static Process Start(int port)
+    [Fact]
+    public async Task Stacks_WithoutTheRuntimesDiagnostics_SaysSo()
+    {
+        int port = FreePort();
+        using Process app = Start(port, ("DOTNET_EnableDiagnostics", "0"));
+        try
+        {
+            using HttpClient client = new() { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+            await WaitAsync(async () => (await client.GetAsync("/ready")).StatusCode == HttpStatusCode.OK);
+            using HttpResponseMessage response = await client.PostAsync("/megapipe/stacks", null);
+            Assert.Equal(HttpStatusCode.ServiceUnavailable, response.StatusCode);
+            using JsonDocument answer = JsonDocument.Parse(await response.Content.ReadAsStringAsync());
+            Assert.Contains(
+                "DOTNET_EnableDiagnostics=0", answer.RootElement.GetProperty("problem").GetString(),
+                StringComparison.Ordinal);
+            Assert.Equal(0, answer.RootElement.GetProperty("stacks").GetArrayLength());
+        }
+        finally
+        {
+            app.Kill();
+            await app.WaitForExitAsync();
+        }
+    }
+
+    private static Process Start(int port, params (string Name, string Value)[] environment)
     {
         ProcessStartInfo start = new(Environment.ProcessPath is { } path && path.EndsWith("dotnet",
             StringComparison.Ordinal) ? path : "dotnet")
@@ -57,6 +85,11 @@ public sealed partial class ObservedTests
             WorkingDirectory = s_sample,
             UseShellExecute = false,
         };
+        foreach ((string name, string value) in environment)
+        {
+            start.Environment[name] = value;
+        }
+
         string folder = new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name; // Release or Debug
         start.ArgumentList.Add(Path.Combine(s_sample, $"bin/{folder}/net10.0/Observed.dll"));
         start.ArgumentList.Add("--urls");

@@ -31,6 +31,8 @@ internal sealed class PageHost : IAsyncDisposable
 
     public HttpClient Client { get; }
 
+    public IServiceProvider Services => _app.Services;
+
     public static async Task<PageHost> StartAsync(
         Action<IEndpointConventionBuilder>? page = null, Action<MegaPipeTransportOptions>? transport = null,
         Action<IServiceCollection>? services = null, Action<WebApplication>? before = null)

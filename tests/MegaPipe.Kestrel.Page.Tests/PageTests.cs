@@ -1,11 +1,13 @@
 // The page in a real browser, while two endpoints block: what it says, that it reaches for nothing, that everybody can
 // use it. What it looks like is in artifacts/page afterwards.
 using Deque.AxeCore.Commons;
+using Microsoft.Extensions.DependencyInjection;
 using PuppeteerSharp;
 using PuppeteerSharp.Media;
 
 namespace MegaPipe.Kestrel.Page.Tests;
 
+[Collection("One sampling in the process")]
 public sealed class PageTests(Browser browser) : IClassFixture<Browser>
 {
     /// <summary>The script of axe-core, as the package carries it.</summary>
@@ -57,6 +59,32 @@ public sealed class PageTests(Browser browser) : IClassFixture<Browser>
         Assert.True(await page.EvaluateExpressionAsync<bool>(
             "document.documentElement.scrollWidth <= document.documentElement.clientWidth"));
         await AxeAsync(page);
+        Assert.Empty(problems);
+    }
+
+    [BrowserFact]
+    public async Task Stacks_OneClickShowsWhereInTheCode()
+    {
+        await using PageHost host = await PageHost.StartAsync(services: services => services.AddMegaPipeStacks());
+        host.Load("/orders/7", 2, 10);
+        await using IPage page = await OpenAsync(host, 1280, 900, "light");
+        List<string> problems = Watch(page, host);
+        await WaitAsync(page, "document.querySelectorAll('#blocked-rows tr').length >= 1");
+        Assert.False(await page.EvaluateExpressionAsync<bool>("document.querySelector('#stacks-ask').hidden"));
+        // A busy machine may see nothing block in two seconds.
+        for (int i = 0; i < 10 && await page.EvaluateExpressionAsync<bool>("!document.querySelector('#stacks b')"); i++)
+        {
+            await page.FocusAsync("#stacks-button");
+            await page.Keyboard.PressAsync("Enter");
+            await WaitAsync(page, "!document.querySelector('#stacks-button').disabled");
+        }
+
+        Assert.EndsWith(".PageHost.Block", await TextAsync(page, "#stacks b"), StringComparison.Ordinal);
+        Assert.Contains("GET /orders/{id}", await TextAsync(page, "#stacks summary"), StringComparison.Ordinal);
+        Assert.Contains("Threading.Thread.Sleep", await TextAsync(page, "#stacks pre"), StringComparison.Ordinal);
+        Assert.StartsWith("Sampled at ", await TextAsync(page, "#stacks-words"), StringComparison.Ordinal);
+        await AxeAsync(page);
+        await ShootAsync(page, "stacks");
         Assert.Empty(problems);
     }
 

@@ -5,8 +5,12 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace MegaPipe.Kestrel.Page.Internal;
 
-internal sealed class PageRoutes(Sampler sampler, CancellationToken stopping)
+internal sealed class PageRoutes(Sampler sampler, IStackSource? stacks, CancellationToken stopping)
 {
+    /// <summary>How long stacks are sampled: a hundred blocks of 20 ms, and what is stuck.</summary>
+    private static readonly TimeSpan s_stacksFor = TimeSpan.FromSeconds(2);
+
+
     /// <summary>Pages that may be open at a time; each costs a connection and some kilobytes a second.</summary>
     internal const int MaxStreams = 64;
 
@@ -27,7 +31,8 @@ internal sealed class PageRoutes(Sampler sampler, CancellationToken stopping)
     {
         NoStore(context.Response);
         return context.Response.WriteAsJsonAsync(
-            sampler.State(), StateJsonContext.Default.PageState, cancellationToken: context.RequestAborted);
+            sampler.State() with { Stacks = stacks is not null }, StateJsonContext.Default.PageState,
+            cancellationToken: context.RequestAborted);
     }
 
     public async Task Events(HttpContext context)
@@ -61,6 +66,33 @@ internal sealed class PageRoutes(Sampler sampler, CancellationToken stopping)
         finally
         {
             Interlocked.Decrement(ref _streams);
+        }
+    }
+
+    /// <summary>
+    /// It changes nothing, but costs something: by POST, so that nobody fetches it ahead, and for no other site's page.
+    /// </summary>
+    public async Task Stacks(HttpContext context)
+    {
+        NoStore(context.Response);
+        if (context.Request.Headers["Sec-Fetch-Site"].ToString() is not ("" or "same-origin" or "none"))
+        {
+            context.Response.StatusCode = StatusCodes.Status403Forbidden;
+            return;
+        }
+
+        using CancellationTokenSource end =
+            CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, stopping);
+        try
+        {
+            StackState state = await stacks!.SampleAsync(s_stacksFor, end.Token).ConfigureAwait(false);
+            context.Response.StatusCode = state.Problem is null
+                ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
+            await context.Response.WriteAsJsonAsync(
+                state, StateJsonContext.Default.StackState, cancellationToken: end.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (end.IsCancellationRequested)
+        {
         }
     }
 

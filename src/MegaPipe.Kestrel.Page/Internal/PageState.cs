@@ -7,7 +7,11 @@ namespace MegaPipe.Kestrel.Page.Internal;
 internal sealed record PageState(
     ProcessState Process, string Transport, string? FallbackReason, IReadOnlyDictionary<string, string> Options,
     IReadOnlyList<MegaPipeFeatureStatus> Features, IReadOnlyList<MegaPipeChannelStatus> Channels,
-    IReadOnlyList<Sample> History, PageUpdate Now);
+    IReadOnlyList<Sample> History, PageUpdate Now)
+{
+    /// <summary>Stacks can be asked for.</summary>
+    public bool Stacks { get; init; }
+}
 
 internal sealed record ProcessState(
     int Id, string Name, DateTimeOffset Started, int Processors, string Framework, string System);
@@ -65,4 +69,5 @@ internal sealed record BlockedState(
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
 [JsonSerializable(typeof(PageState))]
 [JsonSerializable(typeof(PageUpdate))]
+[JsonSerializable(typeof(StackState))]
 internal sealed partial class StateJsonContext : JsonSerializerContext;
