@@ -206,6 +206,12 @@ public sealed class MegaPipeTransportOptions
     /// </summary>
     public bool MigrateFlowGroups { get; set; } = true;
 
+    /// <summary>
+    /// Balanced steering only: a connection that waits for its client goes to a channel with less work, if its own has
+    /// much more than the others. Default false: a connection stays on its channel.
+    /// </summary>
+    public bool MigrateConnections { get; set; }
+
     /// <summary>How the source port of an outgoing TCP connection is chosen. Default Any.</summary>
     public MegaPipeSourcePorts SourcePorts { get; set; } = MegaPipeSourcePorts.Any;
 
@@ -271,6 +277,11 @@ public sealed class MegaPipeTransportOptions
     /// Flow groups go by what a client can foresee, its address and port, for measurements with an unkind client.
     /// </summary>
     internal bool SteeredByAddress { get; set; }
+
+    /// <summary>
+    /// Every accepted connection is asked to move at each look, for the tests of what a move may meet.
+    /// </summary>
+    internal bool MovesAtEachLook { get; set; }
 
     /// <summary>Acts as if the kernel took no steering program, for the tests of the weaker modes.</summary>
     internal bool SteeringRefused { get; set; }

@@ -40,6 +40,7 @@ internal static class OptionCases
         (nameof(MegaPipeTransportOptions.Steering), "Cpu", MegaPipeSteering.Cpu),
         (nameof(MegaPipeTransportOptions.LocalPerStolen), "7", 7),
         (nameof(MegaPipeTransportOptions.MigrateFlowGroups), "false", false),
+        (nameof(MegaPipeTransportOptions.MigrateConnections), "true", true),
         (nameof(MegaPipeTransportOptions.SourcePorts), "perchannel", MegaPipeSourcePorts.PerChannel),
         (nameof(MegaPipeTransportOptions.Fallback), "Fail", MegaPipeFallback.Fail),
         (nameof(MegaPipeTransportOptions.FinOnError), "true", true),

@@ -25,6 +25,9 @@ public sealed class Http1OnMegaPipeLwsocketAlways() : Http1Contract(TransportKin
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Http1")]
 public sealed class Http1OnMegaPipeSmallBuffers() : Http1Contract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Http1")]
+public sealed class Http1OnMegaPipeMoving() : Http1Contract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "Sockets"), Trait("Area", "HalfClose")]
 public sealed class HalfCloseOnSockets() : HalfCloseContract(TransportKind.Sockets);
 
@@ -45,6 +48,9 @@ public sealed class HalfCloseOnMegaPipeLwsocketAlways() : HalfCloseContract(Tran
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "HalfClose")]
 public sealed class HalfCloseOnMegaPipeSmallBuffers() : HalfCloseContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "HalfClose")]
+public sealed class HalfCloseOnMegaPipeMoving() : HalfCloseContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Http1")]
 public sealed class Http1OnMegaPipeFallback() : Http1Contract(TransportKind.MegaPipeFallback);
@@ -70,6 +76,9 @@ public sealed class BodyOnMegaPipeLwsocketAlways() : BodyContract(TransportKind.
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Body")]
 public sealed class BodyOnMegaPipeSmallBuffers() : BodyContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Body")]
+public sealed class BodyOnMegaPipeMoving() : BodyContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Body")]
 public sealed class BodyOnMegaPipeFallback() : BodyContract(TransportKind.MegaPipeFallback);
 
@@ -93,6 +102,9 @@ public sealed class Http2OnMegaPipeLwsocketAlways() : Http2Contract(TransportKin
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Http2")]
 public sealed class Http2OnMegaPipeSmallBuffers() : Http2Contract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Http2")]
+public sealed class Http2OnMegaPipeMoving() : Http2Contract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Http2")]
 public sealed class Http2OnMegaPipeFallback() : Http2Contract(TransportKind.MegaPipeFallback);
@@ -118,6 +130,9 @@ public sealed class TlsOnMegaPipeLwsocketAlways() : TlsContract(TransportKind.Me
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Tls")]
 public sealed class TlsOnMegaPipeSmallBuffers() : TlsContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Tls")]
+public sealed class TlsOnMegaPipeMoving() : TlsContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Tls")]
 public sealed class TlsOnMegaPipeFallback() : TlsContract(TransportKind.MegaPipeFallback);
 
@@ -141,6 +156,9 @@ public sealed class WebSocketOnMegaPipeLwsocketAlways() : WebSocketContract(Tran
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "WebSocket")]
 public sealed class WebSocketOnMegaPipeSmallBuffers() : WebSocketContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "WebSocket")]
+public sealed class WebSocketOnMegaPipeMoving() : WebSocketContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "WebSocket")]
 public sealed class WebSocketOnMegaPipeFallback() : WebSocketContract(TransportKind.MegaPipeFallback);
@@ -170,6 +188,10 @@ public sealed class ConnectionMiddlewareOnMegaPipeLwsocketAlways()
 public sealed class ConnectionMiddlewareOnMegaPipeSmallBuffers()
     : ConnectionMiddlewareContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "ConnectionMiddleware")]
+public sealed class ConnectionMiddlewareOnMegaPipeMoving()
+    : ConnectionMiddlewareContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "ConnectionMiddleware")]
 public sealed class ConnectionMiddlewareOnMegaPipeFallback()
     : ConnectionMiddlewareContract(TransportKind.MegaPipeFallback);
@@ -195,6 +217,9 @@ public sealed class AbortedRequestOnMegaPipeLwsocketAlways()
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnMegaPipeSmallBuffers() : AbortedRequestContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "AbortedRequest")]
+public sealed class AbortedRequestOnMegaPipeMoving() : AbortedRequestContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnMegaPipeFallback() : AbortedRequestContract(TransportKind.MegaPipeFallback);
@@ -267,6 +292,9 @@ public sealed class StopOnMegaPipeLwsocketAlways() : StopContract(TransportKind.
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Stop")]
 public sealed class StopOnMegaPipeSmallBuffers() : StopContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Stop")]
+public sealed class StopOnMegaPipeMoving() : StopContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Stop")]
 public sealed class StopOnMegaPipeFallback() : StopContract(TransportKind.MegaPipeFallback);

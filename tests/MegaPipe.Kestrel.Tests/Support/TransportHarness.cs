@@ -2,6 +2,7 @@
 using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Connections;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -18,6 +19,7 @@ public sealed class TransportHarness : IAsyncDisposable
     private readonly ServiceProvider _services;
     private readonly List<IConnectionListener> _listeners = [];
     private readonly List<ConnectionContext> _connections = [];
+    private ConnectionMover? _mover;
     private readonly ConcurrentBag<Socket> _clients = []; // many tests connect from many threads
 
     private TransportHarness(TransportKind kind, TransportSettings settings)
@@ -88,7 +90,17 @@ public sealed class TransportHarness : IAsyncDisposable
         ConnectionContext? server = await listener.AcceptAsync().InTime();
         Assert.NotNull(server);
         _connections.Add(server);
+        MoveAround(server, listener);
         return server;
+    }
+
+    /// <summary>Where connections are to move all the time: so does this one.</summary>
+    public void MoveAround(ConnectionContext server, IConnectionListener listener)
+    {
+        if (_kind == TransportKind.MegaPipeMoving)
+        {
+            (_mover ??= new ConnectionMover()).Add((MegaPipeConnection)server, listener);
+        }
     }
 
     /// <summary>Disposes everything in the order in which Kestrel does.</summary>
@@ -117,6 +129,7 @@ public sealed class TransportHarness : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         MegaPipeStatus? status = Status;
+        _mover?.Dispose();
         foreach (Socket client in _clients)
         {
             client.Dispose();

@@ -21,6 +21,9 @@ public enum TransportKind
     MegaPipeNoLwsocket,
     MegaPipeLwsocketAlways,
     MegaPipeSmallBuffers,
+
+    /// <summary>Every connection moves from channel to channel whenever it is idle.</summary>
+    MegaPipeMoving,
     MegaPipeFallback,
 }
 
@@ -126,6 +129,10 @@ public static class TransportKinds
             case TransportKind.MegaPipeSmallBuffers:
                 options.ReceiveBufferCount = 8;
                 options.ReceiveBufferSize = 256;
+                break;
+            case TransportKind.MegaPipeMoving:
+                options.Channels = 3;
+                options.MovesAtEachLook = true;
                 break;
             case TransportKind.MegaPipeFallback:
                 options.Fallback = MegaPipeFallback.Sockets;

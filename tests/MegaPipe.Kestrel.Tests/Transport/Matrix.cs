@@ -72,6 +72,9 @@ public sealed class AcceptOnMegaPipeLwsocketAlways() : AcceptContract(TransportK
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Accept")]
 public sealed class AcceptOnMegaPipeSmallBuffers() : AcceptContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Accept")]
+public sealed class AcceptOnMegaPipeMoving() : AcceptContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Accept")]
 public sealed class AcceptOnMegaPipeFallback() : AcceptContract(TransportKind.MegaPipeFallback);
 
@@ -95,6 +98,9 @@ public sealed class ConnectionOnMegaPipeLwsocketAlways() : ConnectionContract(Tr
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Connection")]
 public sealed class ConnectionOnMegaPipeSmallBuffers() : ConnectionContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Connection")]
+public sealed class ConnectionOnMegaPipeMoving() : ConnectionContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Connection")]
 public sealed class ConnectionOnMegaPipeFallback() : ConnectionContract(TransportKind.MegaPipeFallback);
@@ -120,6 +126,9 @@ public sealed class UnixSocketOnMegaPipeLwsocketAlways() : UnixSocketContract(Tr
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "UnixSocket")]
 public sealed class UnixSocketOnMegaPipeSmallBuffers() : UnixSocketContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "UnixSocket")]
+public sealed class UnixSocketOnMegaPipeMoving() : UnixSocketContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "UnixSocket")]
 public sealed class UnixSocketOnMegaPipeFallback() : UnixSocketContract(TransportKind.MegaPipeFallback);
 
@@ -143,6 +152,9 @@ public sealed class HandleOnMegaPipeLwsocketAlways() : HandleContract(TransportK
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Handle")]
 public sealed class HandleOnMegaPipeSmallBuffers() : HandleContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Handle")]
+public sealed class HandleOnMegaPipeMoving() : HandleContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Handle")]
 public sealed class HandleOnMegaPipeFallback() : HandleContract(TransportKind.MegaPipeFallback);
@@ -168,6 +180,9 @@ public sealed class ReadEndOnMegaPipeLwsocketAlways() : ReadEndContract(Transpor
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "ReadEnd")]
 public sealed class ReadEndOnMegaPipeSmallBuffers() : ReadEndContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "ReadEnd")]
+public sealed class ReadEndOnMegaPipeMoving() : ReadEndContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "ReadEnd")]
 public sealed class ReadEndOnMegaPipeFallback() : ReadEndContract(TransportKind.MegaPipeFallback);
 
@@ -191,6 +206,9 @@ public sealed class CloseOnMegaPipeLwsocketAlways() : CloseContract(TransportKin
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Close")]
 public sealed class CloseOnMegaPipeSmallBuffers() : CloseContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Close")]
+public sealed class CloseOnMegaPipeMoving() : CloseContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Close")]
 public sealed class CloseOnMegaPipeFallback() : CloseContract(TransportKind.MegaPipeFallback);
@@ -216,6 +234,9 @@ public sealed class AbortOnMegaPipeLwsocketAlways() : AbortContract(TransportKin
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Abort")]
 public sealed class AbortOnMegaPipeSmallBuffers() : AbortContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Abort")]
+public sealed class AbortOnMegaPipeMoving() : AbortContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "Sockets"), Trait("Area", "End")]
 public sealed class EndOnSockets() : EndContract(TransportKind.Sockets);
 
@@ -236,6 +257,9 @@ public sealed class EndOnMegaPipeLwsocketAlways() : EndContract(TransportKind.Me
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "End")]
 public sealed class EndOnMegaPipeSmallBuffers() : EndContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "End")]
+public sealed class EndOnMegaPipeMoving() : EndContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "Sockets"), Trait("Area", "SocketFeature")]
 public sealed class SocketFeatureOnSockets() : SocketFeatureContract(TransportKind.Sockets);
@@ -258,6 +282,9 @@ public sealed class SocketFeatureOnMegaPipeLwsocketAlways()
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "SocketFeature")]
 public sealed class SocketFeatureOnMegaPipeSmallBuffers() : SocketFeatureContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "SocketFeature")]
+public sealed class SocketFeatureOnMegaPipeMoving() : SocketFeatureContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Abort")]
 public sealed class AbortOnMegaPipeFallback() : AbortContract(TransportKind.MegaPipeFallback);
@@ -283,6 +310,9 @@ public sealed class BackPressureOnMegaPipeLwsocketAlways() : BackPressureContrac
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "BackPressure")]
 public sealed class BackPressureOnMegaPipeSmallBuffers() : BackPressureContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "BackPressure")]
+public sealed class BackPressureOnMegaPipeMoving() : BackPressureContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "BackPressure")]
 public sealed class BackPressureOnMegaPipeFallback() : BackPressureContract(TransportKind.MegaPipeFallback);
 
@@ -307,6 +337,9 @@ public sealed class LogOnMegaPipeLwsocketAlways() : LogContract(TransportKind.Me
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Log")]
 public sealed class LogOnMegaPipeSmallBuffers() : LogContract(TransportKind.MegaPipeSmallBuffers);
 
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Log")]
+public sealed class LogOnMegaPipeMoving() : LogContract(TransportKind.MegaPipeMoving);
+
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Log")]
 public sealed class LogOnMegaPipeFallback() : LogContract(TransportKind.MegaPipeFallback);
 
@@ -330,6 +363,9 @@ public sealed class MemoryOnMegaPipeLwsocketAlways() : MemoryContract(TransportK
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Memory")]
 public sealed class MemoryOnMegaPipeSmallBuffers() : MemoryContract(TransportKind.MegaPipeSmallBuffers);
+
+[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Memory")]
+public sealed class MemoryOnMegaPipeMoving() : MemoryContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Memory")]
 public sealed class MemoryOnMegaPipeFallback() : MemoryContract(TransportKind.MegaPipeFallback);

@@ -141,6 +141,39 @@ internal sealed class BalancingPolicy
         return moved;
     }
 
+    /// <summary>
+    /// The channel that is to have a connection with <paramref name="part"/> of the work of <paramref name="victim"/>,
+    /// or -1: it stays. As with groups the averages are corrected at once.
+    /// </summary>
+    public int MoveConnection(int victim, double part)
+    {
+        ref Judged from = ref _channels[victim];
+        if (from.Hung || from.Work < Math.Max(_settings.WorkToMigrate, MeanWork() * _settings.WorkApart))
+        {
+            return -1;
+        }
+
+        int taker = -1;
+        for (int i = 0; i < _channels.Length; i++)
+        {
+            if (i != victim && _channels[i] is { Busy: false, Hung: false } &&
+                (taker < 0 || _channels[i].Work < _channels[taker].Work))
+            {
+                taker = i;
+            }
+        }
+
+        double moves = from.Work * part;
+        if (taker < 0 || (_channels[taker].Work + moves) * _settings.WorkApart >= from.Work)
+        {
+            return -1; // nothing to gain: the two would only change places
+        }
+
+        from.Work -= moves;
+        _channels[taker].Work += moves;
+        return taker;
+    }
+
     private void JudgeProgress(ref Judged channel, in ChannelLook look)
     {
         bool moves = look.Carried && (look.Asleep || look.Turns != channel.Turns);

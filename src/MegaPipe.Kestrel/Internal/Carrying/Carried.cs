@@ -159,6 +159,17 @@ internal abstract class Carried
         return table.Begin(this, Index, epoch, cost?.Work, _threadId, since);
     }
 
+    /// <summary>Whose continuation runs at this moment, or a moment ago; null: none. Any thread, without a lock.</summary>
+    internal IDescribedWork? RunningWork
+    {
+        get
+        {
+            Continuation?[] ready = Volatile.Read(ref _ready);
+            int running = Volatile.Read(ref _readyNext) - 1;
+            return (uint)running < (uint)ready.Length ? Volatile.Read(ref ready[running])?.Cost.Work : null;
+        }
+    }
+
     /// <summary>
     /// The thread that has lost its channel, still in the continuation: now it is known for sure what it was.
     /// </summary>

@@ -27,7 +27,7 @@ internal sealed class ContinuationCost(Carried? home = null, IDescribedWork? wor
     [ThreadStatic]
     private static ContinuationCost? t_running;
 
-    private readonly Carried? _home = home;
+    private Carried? _home = home;
     private long _averageTicks;
     private int _elsewhere;
     private int _unforgiven;
@@ -62,6 +62,9 @@ internal sealed class ContinuationCost(Carried? home = null, IDescribedWork? wor
     /// handlers that await): its reads belong where its writes are, or every exchange changes threads twice.
     /// </summary>
     public bool LivesElsewhere => Volatile.Read(ref _elsewhere) > ElsewhereLimit;
+
+    /// <summary>Its connection lives there from now on. What other threads see of it decides for one run at most.</summary>
+    public void MoveTo(Carried home) => Volatile.Write(ref _home, home);
 
     /// <summary>This thread begins (null: ends) to run a continuation with this cost.</summary>
     public static void SetRunning(ContinuationCost? cost) => t_running = cost;

@@ -41,6 +41,8 @@ internal static class ChannelReport
             ChannelCounter.StealsOut => channel.GivenCount,
             ChannelCounter.Groups => Volatile.Read(ref channel.GroupCount),
             ChannelCounter.Migrations => channel.MigratedCount,
+            ChannelCounter.MovesIn => channel.MovedInCount,
+            ChannelCounter.MovesOut => channel.MovedOutCount,
             ChannelCounter.Transfers => (long)ring.Transfers,
             ChannelCounter.Connected => channel.ConnectedCount,
             ChannelCounter.AcceptErrors => channel.AcceptErrorCount,

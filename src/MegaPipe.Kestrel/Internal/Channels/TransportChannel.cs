@@ -74,6 +74,12 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     /// <summary>Connections that others accepted and it has. Written by the carrier.</summary>
     public long TakenCount;
 
+    /// <summary>Connections that lived here and moved to other channels. Written by the carrier.</summary>
+    public long MovedOutCount;
+
+    /// <summary>Connections that moved here from other channels. Written by the carrier.</summary>
+    public long MovedInCount;
+
     /// <summary>Connections that wait for it to accept them. Written by the balancer, as the next two.</summary>
     public int QueuedCount;
 
@@ -150,15 +156,6 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
 
     /// <summary>Runs on the carrier; for the rare things.</summary>
     public void Post(Action<TransportChannel> action) => Post(new DelegateWork(action));
-
-    /// <summary>
-    /// The same for a caller that blocks until it is done: the pool's thread that would wake the carrier may be his.
-    /// </summary>
-    public void PostAtOnce(Action<TransportChannel> action)
-    {
-        Post(action);
-        _native.Wake();
-    }
 
     /// <summary>Ends the carrier's loop as soon as the last connection and listener are gone.</summary>
     public void Stop()

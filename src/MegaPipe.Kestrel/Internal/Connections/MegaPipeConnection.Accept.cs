@@ -29,6 +29,7 @@ internal sealed partial class MegaPipeConnection
         _counts.Accepted++;
         Count(1);
         _acceptedAtMs = Environment.TickCount64;
+        _movable = true;
         StartReading();
     }
 
@@ -84,12 +85,17 @@ internal sealed partial class MegaPipeConnection
             return true;
         }
 
+        EndWithoutHandle(ChannelError.ToException((int)handle, "Taking a connected socket"));
+        return false;
+    }
+
+    /// <summary>The carrier: the channel has no handle for it.</summary>
+    private void EndWithoutHandle(Exception error)
+    {
         _closing = true;
         _input.Pressure.Close();
-        TrySetReason(
-            ChannelError.ToException((int)handle, "Taking a connected socket"), abort: !_endpoint.FinOnError);
+        TrySetReason(error, abort: !_endpoint.FinOnError);
         EndSending();
         OnRetired();
-        return false;
     }
 }

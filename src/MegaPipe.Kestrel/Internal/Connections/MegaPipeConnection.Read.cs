@@ -58,6 +58,9 @@ internal sealed partial class MegaPipeConnection
                 case ReadFlow.PausedAtEnd: // the FIN stays behind the data that the application has not read
                     TellEnd();
                     return;
+                case ReadFlow.Moving when result != 0:
+                    OnReadStopped();
+                    return;
                 case ReadFlow.Idle: // a resume came before the pause was complete
                     GoOnReading();
                     return;

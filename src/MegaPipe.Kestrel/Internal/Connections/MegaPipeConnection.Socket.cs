@@ -1,6 +1,7 @@
 // The connection's socket, for those who ask for one: a second descriptor of the same connection.
 using System.Net.Sockets;
 using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Native;
@@ -28,21 +29,26 @@ internal sealed partial class MegaPipeConnection
             return made;
         }
 
-        if (Channel.TryEnterRing())
+        TransportChannel channel = Channel;
+        if (channel.TryEnterRing())
         {
             try
             {
-                return MakeSocket();
+                if (IsOn(channel))
+                {
+                    return MakeSocket();
+                }
             }
             finally
             {
-                Channel.LeaveRing();
+                channel.LeaveRing();
             }
         }
 
         TaskCompletionSource<Socket> mine = new(TaskCreationOptions.RunContinuationsAsynchronously);
         TaskCompletionSource<Socket> install = Interlocked.CompareExchange(ref _install, mine, null) ?? mine;
-        Channel.PostAtOnce(_ => PerformInstall());
+        Ask(ConnectionAsks.Install);
+        Channel.Wake(); // the pool's thread that would wake the carrier may be this one
         while (Carried.IsOnCarrier && Task.WaitAny([install.Task], s_lookAfterOwn) < 0)
         {
             Carried.PerformOwnWork();

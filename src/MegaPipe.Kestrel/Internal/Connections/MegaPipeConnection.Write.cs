@@ -66,6 +66,11 @@ internal sealed partial class MegaPipeConnection
         {
             PerformClose(ConnectionAsks.Finish);
         }
+
+        if (_moveTo is not null)
+        {
+            TryBeginMove(); // the moment between an answer and the next request
+        }
     }
 
     private void FailSending(int result)

@@ -1,5 +1,5 @@
 // One connection: what Kestrel sees of it. Its way through the channel is in the files named after the stages:
-// .Accept.cs, .Read.cs, .Write.cs, .Close.cs.
+// .Accept.cs, .Read.cs, .Write.cs, .Close.cs; from one channel to another in .Move.cs.
 using System.Diagnostics.CodeAnalysis;
 using System.IO.Pipelines;
 using System.Net;
@@ -23,7 +23,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
     IConnectionSocketFeature, IDescribedWork
 {
     private readonly EndpointContext _endpoint;
-    private readonly ConnectionCounts _counts;
+    private ConnectionCounts _counts; // of its channel
     private readonly ContinuationCost _cost;
     private readonly LeasePipeReader _input;
     private readonly CoalescingPipeWriter _output;
@@ -60,7 +60,8 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         Ask(ConnectionAsks.Join);
     }
 
-    public TransportChannel Channel { get; }
+    /// <summary>Where it lives. Changed by the carrier that gets it, where it moves.</summary>
+    public TransportChannel Channel { get; private set; }
 
     /// <summary>What it shares with others of its endpoint, or of the factory that connected it.</summary>
     public EndpointContext Context => _endpoint;
@@ -137,7 +138,11 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
 
     void IChannelWork.Perform(TransportChannel channel)
     {
-        ConnectionAsks asks = (ConnectionAsks)Interlocked.Exchange(ref _asks, 0);
+        Perform((ConnectionAsks)Interlocked.Exchange(ref _asks, 0));
+    }
+
+    private void Perform(ConnectionAsks asks)
+    {
         if (_retired)
         {
             PerformAfterRetirement(asks);
@@ -153,6 +158,11 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         if ((asks & ConnectionAsks.CompleteRead) != 0)
         {
             _input.CompleteHere();
+        }
+
+        if ((asks & ConnectionAsks.Install) != 0)
+        {
+            PerformInstall();
         }
 
         if ((asks & ConnectionAsks.Send) != 0)
@@ -174,6 +184,11 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         {
             PerformClose(asks);
         }
+
+        if ((asks & ConnectionAsks.Move) != 0)
+        {
+            PerformMove(); // the last: afterwards it may be another carrier's
+        }
     }
 
     /// <summary>The handle is already retired: only waiting calls are completed.</summary>
@@ -182,6 +197,11 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         if ((asks & ConnectionAsks.CompleteRead) != 0)
         {
             _input.CompleteHere();
+        }
+
+        if ((asks & ConnectionAsks.Install) != 0)
+        {
+            PerformInstall();
         }
     }
 

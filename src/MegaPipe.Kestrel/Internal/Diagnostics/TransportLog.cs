@@ -1,6 +1,7 @@
 // Log messages. Those of a connection keep the stock transport's ids and arguments under this transport's category.
 using System.Net;
 using Microsoft.AspNetCore.Connections.Features;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Diagnostics;
@@ -145,6 +146,19 @@ internal static partial class TransportLog
     [LoggerMessage(117, LogLevel.Debug, "{Count} flow groups went to channels with less work.",
         EventName = "GroupsMigrated")]
     public static partial void GroupsMigrated(ILogger logger, long count);
+
+    [LoggerMessage(118, LogLevel.Debug,
+        @"Connection id ""{ConnectionId}"" is to move from channel {From} to channel {To}, which has less work.",
+        EventName = "ConnectionMoves", SkipEnabledCheck = true)]
+    private static partial void ConnectionMoves(ILogger logger, string connectionId, int from, int to);
+
+    public static void ConnectionMoves(ILogger logger, ConnectionContext connection, int from, int to)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            ConnectionMoves(logger, connection.ConnectionId, from, to);
+        }
+    }
 
     [LoggerMessage(112, LogLevel.Error, "Balancing failed and is tried again: {Error}.",
         EventName = "BalancingFailed")]

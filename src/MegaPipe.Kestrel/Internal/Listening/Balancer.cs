@@ -4,6 +4,7 @@ using System.Diagnostics.CodeAnalysis;
 using MegaPipe.Kestrel.Internal.Balancing;
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Internal.Steering;
 using MegaPipe.Native;
@@ -28,7 +29,7 @@ internal interface IBalancedListener
 /// The watcher's thread looks; carriers ask where an accepted connection is to live. What both share are counters that
 /// one of them writes, so neither waits for the other.
 /// </summary>
-internal sealed class Balancer : IBalancer
+internal sealed partial class Balancer : IBalancer
 {
     /// <summary>
     /// The watcher sleeps for up to 10 ms between two looks, and a little more; a look that comes a little early
@@ -54,6 +55,8 @@ internal sealed class Balancer : IBalancer
     private readonly ChannelLook[] _looks;
     private readonly long[] _given; // by victim and taker
     private readonly double _fullQueue;
+    private readonly bool _movesConnections;
+    private readonly bool _movesAll;
     private IBalancedListener[] _listeners = [];
     private long _lastLook;
     private int _looked;
@@ -75,6 +78,8 @@ internal sealed class Balancer : IBalancer
         _looks = new ChannelLook[channels.Count];
         _given = new long[channels.Count * channels.Count];
         _fullQueue = Math.Min(FullQueue, options.Backlog);
+        _movesConnections = options.MigrateConnections;
+        _movesAll = options.MovesAtEachLook;
         Publish();
     }
 
@@ -145,6 +150,16 @@ internal sealed class Balancer : IBalancer
 
     private void Look(long since, long now)
     {
+        if (_movesAll)
+        {
+            MoveAll();
+        }
+
+        if (_movesConnections)
+        {
+            SampleConnections();
+        }
+
         bool quiet = true;
         for (int i = 0; i < _places.Length; i++)
         {
@@ -152,6 +167,11 @@ internal sealed class Balancer : IBalancer
         }
 
         _quiet = quiet ? _quiet + 1 : 0;
+        if (_quiet == QuietLooks && _movesConnections)
+        {
+            ForgetConnections(); // the next look may be hours away
+        }
+
         bool changed = _policy.Look(_looks);
         if (++_looked % LooksPerMigration == 0)
         {
@@ -178,6 +198,11 @@ internal sealed class Balancer : IBalancer
         for (int i = 0; i < _places.Length; i++)
         {
             HelpTheHung(i);
+        }
+
+        if (_movesConnections)
+        {
+            MoveConnections();
         }
     }
 
@@ -285,6 +310,7 @@ internal sealed class Balancer : IBalancer
         public long Dispatches;
         public int Helper = -1;
         public bool WasHung;
+        public readonly WorkSamples<MegaPipeConnection> Working = new();
     }
 
     private readonly struct Board(Balancer balancer) : IAcceptBoard

@@ -55,6 +55,9 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
 
     public EndPoint EndPoint => _endpoint.EndPoint;
 
+    /// <summary>The host's.</summary>
+    internal IReadOnlyList<TransportChannel> Channels => _channels.Channels;
+
     /// <summary>
     /// Opens the endpoint's partition on each channel. The listener owns the socket, also when this throws.
     /// </summary>

@@ -22,6 +22,9 @@ internal enum ReadFlow
     /// <summary>As Paused, and the peer's FIN comes behind what is unread.</summary>
     PausedAtEnd,
 
+    /// <summary>The connection is to move to another channel. The read is canceled, and no other is armed here.</summary>
+    Moving,
+
     /// <summary>The connection is closing: the read's last event is the end, whatever it says.</summary>
     Closing,
 
@@ -98,6 +101,14 @@ internal struct BackPressure(long pauseAt)
         }
 
         return Flow;
+    }
+
+    /// <summary>The carrier: true when it is to cancel the read, because the connection is to move.</summary>
+    public bool TryMove()
+    {
+        bool flows = Flow == ReadFlow.Flowing;
+        Flow = flows ? ReadFlow.Moving : Flow;
+        return flows;
     }
 
     /// <summary>The carrier: the connection is closing. It neither pauses nor resumes from here on.</summary>

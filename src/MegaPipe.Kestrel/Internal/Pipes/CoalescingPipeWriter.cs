@@ -15,11 +15,11 @@ internal sealed class CoalescingPipeWriter : PipeWriter
 {
     private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
-    private readonly TransportChannel _channel;
     private readonly PendingFlush _pending;
     private readonly long _pauseAt;
     private readonly long _resumeBelow;
 
+    private TransportChannel _channel;
     private SendBlocks _blocks;
 
     // Set from GetMemory to the next flush: the carrier leaves the tail alone, so no lock is needed in between.
@@ -189,6 +189,9 @@ internal sealed class CoalescingPipeWriter : PipeWriter
             }
         }
     }
+
+    /// <summary>The carrier of <paramref name="channel"/>, where the connection lives from now on.</summary>
+    public void MoveTo(TransportChannel channel) => _channel = channel;
 
     /// <summary>The carrier: what to send next, as <see cref="SendBlocks.TakeWrite"/> has it.</summary>
     public int TakeWrite(TransportChannel channel, out nint address, out IoVectorArray? vectors)

@@ -63,4 +63,16 @@ internal enum ConnectionAsks
 
     /// <summary>A socket that somebody else has connected joins the channel.</summary>
     Join = 128,
+
+    /// <summary>It is to move to another channel, if nothing of it is under way.</summary>
+    Move = 256,
+
+    /// <summary>Somebody waits for its socket.</summary>
+    Install = 512,
+
+    /// <summary>
+    /// No ask, but the reason why nobody posts one: the connection is between two channels. What is asked meanwhile
+    /// stays in the word, for the carrier that gets it.
+    /// </summary>
+    Away = 1_024,
 }

@@ -30,9 +30,9 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
 
     private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
-    private readonly TransportChannel _channel;
     private readonly PendingRead _pending;
 
+    private TransportChannel _channel;
     private ReceivedData _data;
     private BackPressure _pressure;
     private ReadState _state;
@@ -84,6 +84,27 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
             {
                 return _fresh && !_completed;
             }
+        }
+    }
+
+    /// <summary>The application waits for data, and there is none. A cancel or a token may end that at any moment.</summary>
+    public bool IsAwaitedInVain
+    {
+        get
+        {
+            lock (_sync)
+            {
+                return _pending.IsWaiting && _data.IsEmpty && !HasResult && !_completed;
+            }
+        }
+    }
+
+    /// <summary>The carrier of <paramref name="channel"/>, where the connection lives from now on.</summary>
+    public void MoveTo(TransportChannel channel)
+    {
+        lock (_sync)
+        {
+            _channel = channel;
         }
     }
 

@@ -27,6 +27,7 @@ public sealed class ConnectionDifferentialTests(ITestOutputHelper output)
     [InlineData(TransportKind.MegaPipeThreadPool)]
     [InlineData(TransportKind.MegaPipeInline)]
     [InlineData(TransportKind.MegaPipeSmallBuffers)]
+    [InlineData(TransportKind.MegaPipeMoving)]
     public async Task Connection_AnyLife_OutcomesOfStock(TransportKind kind)
     {
         await using Side stock = await Side.CreateAsync(TransportKind.Sockets);
@@ -68,6 +69,7 @@ public sealed class ConnectionDifferentialTests(ITestOutputHelper output)
             using Socket peer = Client.Create(listener.EndPoint);
             await peer.ConnectAsync(listener.EndPoint).InTime();
             ConnectionContext? server = await listener.AcceptAsync().InTime();
+            harness.MoveAround(server!, listener);
             return string.Join(Environment.NewLine, await ConnectionRun.RunAsync(server!, peer, steps));
         }
     }
