@@ -43,7 +43,7 @@ internal sealed partial class MegaPipeConnection
         TaskCompletionSource<Socket> mine = new(TaskCreationOptions.RunContinuationsAsynchronously);
         TaskCompletionSource<Socket> install = Interlocked.CompareExchange(ref _install, mine, null) ?? mine;
         Channel.PostAtOnce(_ => PerformInstall());
-        while (Carried.IsOnCarrier && Task.WaitAny([install.Task], s_lookAfterOwn) < 0)
+        while (Carried.OfThisThread is not null && Task.WaitAny([install.Task], s_lookAfterOwn) < 0)
         {
             Carried.PerformOwnWork();
         }
