@@ -35,7 +35,7 @@ internal sealed class TimedThread(Thread thread)
     /// <summary>Ticks since <see cref="Begin"/>.</summary>
     public long Ticks => Stopwatch.GetTimestamp() - _start;
 
-    /// <summary>What is left of <paramref name="ticks"/>, which ended just now, without the runtime's own time.</summary>
+    /// <summary><paramref name="ticks"/>, which ended just now, without the runtime's own time.</summary>
     public long Charge(long ticks)
     {
         HandlerClock clock = _clock;
