@@ -34,7 +34,7 @@ internal static class HungServer
             context =>
             {
                 // A first read that completes before it is awaited goes on where it was made, on a thread of the pool.
-                if (context.Request.Path == "/block" && Carried.IsOnCarrier)
+                if (context.Request.Path == "/block" && Carried.OfThisThread is not null)
                 {
                     Interlocked.Increment(ref blocked);
                     release.Wait(2 * InTimeExtensions.Limit);

@@ -10,6 +10,9 @@ namespace MegaPipe.Kestrel.Tests.Scheduling;
 [Trait("Area", "Scheduling")]
 public sealed class HandlerClockTests
 {
+    /// <summary>In ticks: a moment that is as good as any, and longer than anything that is left out of it.</summary>
+    private static readonly long s_minute = 60 * Stopwatch.Frequency;
+
     [Fact]
     public void Take_ThreadCompiled_LeavesTheCompilationOut()
     {
@@ -46,6 +49,30 @@ public sealed class HandlerClockTests
         GC.KeepAlive(alive);
         Assert.True(paused > TimeSpan.Zero);
         AssertLeftOut(paused, took, clock.Take(took, out _));
+    }
+
+    [Fact]
+    public void Freshen_ReadAMomentAgo_StillLeavesOutWhatCameSince()
+    {
+        HandlerClock clock = default;
+        clock.Freshen(s_minute);
+        TimeSpan paused = PauseOnce();
+        clock.Freshen(s_minute + (Stopwatch.Frequency / 2000));
+        AssertLeftOut(paused, s_minute, clock.Take(s_minute, out _));
+    }
+
+    [Fact]
+    public void Freshen_ReadLongAgo_CountsFromNowOn()
+    {
+        HandlerClock clock = default;
+        clock.Freshen(s_minute);
+        TimeSpan paused = PauseOnce();
+        TimeSpan before = TakenByRuntime();
+        clock.Freshen(s_minute + (Stopwatch.Frequency / 500));
+        long charged = clock.Take(s_minute, out _);
+        TimeSpan meanwhile = TakenByRuntime() - before; // by another thread's collection
+        Assert.True(paused > TimeSpan.Zero);
+        Assert.InRange(charged, s_minute - (long)(meanwhile.TotalSeconds * Stopwatch.Frequency) - 1, s_minute);
     }
 
     [Fact]
@@ -92,6 +119,17 @@ public sealed class HandlerClockTests
         long took = Stopwatch.GetTimestamp() - start;
         Assert.True(clock.Take(took, out bool waited) > took / 2);
         Assert.True(waited);
+    }
+
+    private static TimeSpan TakenByRuntime() =>
+        GC.GetTotalPauseDuration() + JitInfo.GetCompilationTime(currentThread: true);
+
+    /// <summary>At least so long was every thread paused by a collection.</summary>
+    private static TimeSpan PauseOnce()
+    {
+        TimeSpan before = GC.GetTotalPauseDuration();
+        GC.Collect(0, GCCollectionMode.Forced, blocking: true);
+        return GC.GetTotalPauseDuration() - before;
     }
 
     private static void AssertLeftOut(TimeSpan taken, long took, long left)

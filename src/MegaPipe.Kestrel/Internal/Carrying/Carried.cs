@@ -104,9 +104,6 @@ internal abstract class Carried
     /// <summary>Whether something waits to be performed. Any thread.</summary>
     public abstract bool HasWork { get; }
 
-    /// <summary>Whether this thread carries something, and so runs a continuation now.</summary>
-    public static bool IsOnCarrier => t_carried is not null;
-
     /// <summary>What this thread carries, or has carried and lost in the continuation that it runs.</summary>
     internal static Carried? OfThisThread => t_carried;
 
@@ -338,7 +335,12 @@ internal abstract class Carried
             Clock.Begin(start);
         }
 
-        HandlerClock clock = adaptive ? HandlerClock.Start() : default;
+        ref HandlerClock clock = ref HandlerClock.OfThisThread;
+        if (adaptive)
+        {
+            clock.Freshen(start);
+        }
+
         long turnStart = start;
         long queueDelayEnd = start + Scheduling.QueueDelayTicks;
         long delay = 0;

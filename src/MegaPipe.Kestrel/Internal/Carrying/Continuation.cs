@@ -173,8 +173,14 @@ internal abstract class Continuation : IThreadPoolWorkItem
             return;
         }
 
-        HandlerClock clock = Cost.StartClock(Scheduling.BudgetTicks);
+        ref HandlerClock clock = ref HandlerClock.OfThisThread;
         long start = Stopwatch.GetTimestamp();
+        clock.Freshen(start);
+        if (Cost.WantsExactClock(Scheduling.BudgetTicks))
+        {
+            clock = HandlerClock.StartExact();
+        }
+
         ContinuationCost.SetRunning(Cost);
         Run();
         ContinuationCost.SetRunning(null);

@@ -49,7 +49,7 @@ internal sealed partial class MegaPipeConnection
         TaskCompletionSource<Socket> install = Interlocked.CompareExchange(ref _install, mine, null) ?? mine;
         Ask(ConnectionAsks.Install);
         Channel.Wake(); // the pool's thread that would wake the carrier may be this one
-        while (Carried.IsOnCarrier && Task.WaitAny([install.Task], s_lookAfterOwn) < 0)
+        while (Carried.OfThisThread is not null && Task.WaitAny([install.Task], s_lookAfterOwn) < 0)
         {
             Carried.PerformOwnWork();
         }

@@ -57,7 +57,6 @@ internal sealed class RequestObserver : IStartupFilter
 
     private Task Timed(RequestDelegate next, HttpContext context)
     {
-        HandlerClock clock = HandlerClock.Start();
         TimedThread thread = TimedThread.Begin(context, _table);
         try
         {
@@ -68,7 +67,7 @@ internal sealed class RequestObserver : IStartupFilter
             long ticks = thread.Ticks;
             if (ticks >= _table.DoubtTicks)
             {
-                Add(thread, clock.Take(ticks, out _));
+                Add(thread, thread.Charge(ticks));
             }
 
             thread.End();

@@ -1,5 +1,6 @@
 // Which request runs on which thread where no watcher looks: asked when somebody wants to know what is stuck.
 using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using Microsoft.AspNetCore.Http;
 
@@ -17,6 +18,7 @@ internal sealed class TimedThread(Thread thread)
     private readonly int _id = ThreadProbe.CurrentId;
     private readonly RequestWork _work = new();
     private BlockingTable? _table;
+    private HandlerClock _clock;
     private long _start;
 
     /// <summary>The calling thread begins a request.</summary>
@@ -24,6 +26,7 @@ internal sealed class TimedThread(Thread thread)
     {
         TimedThread current = t_current ??= Register();
         current._start = Stopwatch.GetTimestamp();
+        current._clock.Freshen(current._start);
         current._work.Begin(context);
         Volatile.Write(ref current._table, table);
         return current;
@@ -31,6 +34,13 @@ internal sealed class TimedThread(Thread thread)
 
     /// <summary>Ticks since <see cref="Begin"/>.</summary>
     public long Ticks => Stopwatch.GetTimestamp() - _start;
+
+    /// <summary><paramref name="ticks"/>, which ended just now, without the runtime's own time.</summary>
+    public long Charge(long ticks)
+    {
+        HandlerClock clock = _clock;
+        return clock.Take(ticks, out _);
+    }
 
     /// <summary>What the thread was in, or null if that is over by now.</summary>
     public WorkDescription? Describe() => _work.Describe();
