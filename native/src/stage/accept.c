@@ -52,7 +52,7 @@ static int32_t issue(struct mp_channel *channel, struct mp_slot *listener, uint3
 	accept->address_bytes = sizeof accept->address;
 	request->addr = (uint64_t)(uintptr_t)accept->address;
 	request->addr2 = (uint64_t)(uintptr_t)&accept->address_bytes;
-	/* Trying in vain costs the kernel a socket and a file, made and freed: a fifth of an accept. */
+	/* Trying in vain costs the kernel a socket and a file, made and freed. */
 	accept->waited = channel->accepts_wait && !accept->tries;
 	if (accept->waited)
 		request->ioprio = IORING_ACCEPT_POLL_FIRST;
