@@ -124,6 +124,7 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	channel->ends_head = MP_NO_SLOT;
 	channel->ends_tail = MP_NO_SLOT;
 	channel->wake_fd = -1;
+	channel->accepts_wait = true;
 	channel->reads_limited = true;
 	pthread_mutex_init(&channel->mailbox_lock, NULL);
 

@@ -46,6 +46,8 @@ struct mp_accept_slot {
 	uint8_t owed;                     /* to be made, or made again */
 	uint8_t polling;                  /* a poll is in the kernel, for a listener with O_NONBLOCK */
 	uint8_t cancelled;                /* a cancel is on its way */
+	uint8_t tries;                    /* a connection waits: try at once */
+	uint8_t waited;                   /* the request in the kernel was to wait first */
 	_Alignas(8) uint8_t address[128]; /* struct sockaddr_storage */
 };
 
@@ -67,6 +69,8 @@ struct mp_channel {
 	bool files_registered;
 	_Atomic bool direct_wake; /* post to the ring; cleared by a waker that is denied it, orders nothing */
 	bool releases_late;       /* the kernel keeps closed lightweight sockets behind earlier requests: release.c */
+	bool accepts_wait;        /* ask for IORING_ACCEPT_POLL_FIRST; cleared when the kernel refuses */
+	bool accepts_waited;      /* it has not refused: EINVAL is the listener's */
 	bool reads_limited;       /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
 	bool pipes_by_workers;    /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
 	_Atomic bool inside;      /* a carrier is in a call: catches a second one, orders nothing */
@@ -174,7 +178,7 @@ void mp_renew_some(struct mp_channel *channel);
 void mp_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result);
 
 /* stage/accept.c */
-bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *slot, uint32_t op, int32_t result,
+bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
 			 struct mp_event *event);
 bool mp_accept_settle(struct mp_channel *channel, struct mp_slot *slot, struct mp_event *event, bool *written);
 bool mp_accept_cancel(struct mp_channel *channel, struct mp_slot *slot);

@@ -111,7 +111,7 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 		if (op >= MP_TOKEN_CANCEL_ACCEPT)
 			mp_cancel_completed(channel, slot, op, completion->res);
 		else
-			written = mp_accept_completed(channel, slot, op, completion->res, event);
+			written = mp_accept_completed(channel, slot, completion, event);
 		break;
 	}
 	if (slot->state == MP_SLOT_CLOSING && mp_close_finished(slot)) {

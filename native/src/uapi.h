@@ -14,6 +14,11 @@
  * fast sender gets past mp_read_pause, at the price of one request per so many bytes. */
 #define MP_LEASED_RUN_BYTES (256u * 1024u)
 
+/* An accept that waits before it tries, and the completion that tells it that more connections wait. */
+#ifndef IORING_ACCEPT_POLL_FIRST
+#define IORING_ACCEPT_POLL_FIRST (1U << 2) /* 6.10 */
+#endif
+
 #define MP_RWF_NOSIGNAL 0x100 /* 6.18: no SIGPIPE of a write to a pipe */
 
 #ifndef IORING_ENTER_NO_IOWAIT

@@ -20,6 +20,8 @@ uint64_t fake_random = 1;
 void (*fake_on_broken)(void);
 void (*fake_on_wait)(void);
 bool fake_no_nosignal;
+bool fake_no_accept_wait;
+uint32_t fake_vain_accepts, fake_refused_accepts;
 uint32_t fake_waits;
 uint32_t fake_cq_entries;
 bool fake_releases_late;
@@ -62,7 +64,8 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_refused = 0;
 	fake_fd_limit = 1024;
 	fake_on_wait = NULL;
-	fake_no_nosignal = false;
+	fake_no_nosignal = fake_no_accept_wait = false;
+	fake_vain_accepts = fake_refused_accepts = 0;
 	fake_waits = 0;
 	failure.count = enter_failure.count = post_failure.count = 0;
 	fake_requests_begin();

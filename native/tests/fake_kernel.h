@@ -112,6 +112,11 @@ extern uint32_t fake_refused;
 extern uint32_t fake_waits;
 /* As before 6.18: writes without signal are refused. */
 extern bool fake_no_nosignal;
+/* As before 6.10: accepts that are to wait before they try are refused. */
+extern bool fake_no_accept_wait;
+/* Accepts that were tried as soon as they were made, and found nobody. */
+extern uint32_t fake_vain_accepts;
+extern uint32_t fake_refused_accepts; /* by fake_no_accept_wait */
 /* Completion queues get at most this many entries: 0 for what is asked. */
 extern uint32_t fake_cq_entries;
 /* Closed direct descriptors are released in order, behind earlier requests, as Linux does up to 6.12. Set before a

@@ -117,10 +117,20 @@ static void accept_one(struct fake_request *request)
 {
 	struct fake_file *listener = fake_file(request->file);
 	const struct io_uring_sqe *sqe = &request->sqe;
-	uint32_t number;
+	uint32_t number, flags = 0;
 	int32_t result;
 
-	if (!listener->backlog_count) {
+	FAKE_RULE(!(sqe->ioprio & ~(uint32_t)IORING_ACCEPT_POLL_FIRST));
+	if (sqe->ioprio && fake_no_accept_wait) {
+		fake_refused_accepts++;
+		fake_finish(request, -EINVAL, 0);
+		return;
+	}
+	/* What is to wait first is not tried, and what must not wait does not wait. */
+	if (!listener->backlog_count && !sqe->ioprio && !request->done)
+		fake_vain_accepts++;
+	request->done = 1;
+	if (!listener->backlog_count || (sqe->ioprio && !waits(request))) {
 		if (!waits(request))
 			fake_finish(request, -EAGAIN, 0);
 		return;
@@ -145,8 +155,10 @@ static void accept_one(struct fake_request *request)
 				fake_file_drop(number);
 			result = -ECONNABORTED;
 		}
+		if (result >= 0 && listener->backlog_count)
+			flags = IORING_CQE_F_SOCK_NONEMPTY;
 	}
-	fake_finish(request, result, 0);
+	fake_finish(request, result, flags);
 }
 
 static void connect_one(struct fake_request *request)

@@ -227,6 +227,7 @@ static void run_schedule(uint64_t seed)
 	if (chance(20))
 		fake_fd_limit = 12 + below(20);
 	fake_no_nosignal = chance(30);
+	fake_no_accept_wait = chance(30);
 	fake_releases_late = chance(40);
 	model.threads_end = chance(50);
 	model.only_sockets = chance(40);

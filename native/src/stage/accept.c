@@ -52,6 +52,11 @@ static int32_t issue(struct mp_channel *channel, struct mp_slot *listener, uint3
 	accept->address_bytes = sizeof accept->address;
 	request->addr = (uint64_t)(uintptr_t)accept->address;
 	request->addr2 = (uint64_t)(uintptr_t)&accept->address_bytes;
+	/* Trying in vain costs the kernel a socket and a file, made and freed. */
+	accept->waited = channel->accepts_wait && !accept->tries;
+	if (accept->waited)
+		request->ioprio = IORING_ACCEPT_POLL_FIRST;
+	accept->tries = 0;
 	if (accept->lwsocket)
 		request->file_index = IORING_FILE_INDEX_ALLOC;
 	else
@@ -95,6 +100,7 @@ int32_t mp_accept(struct mp_channel *channel, mp_handle handle, uint32_t count, 
 		accept->busy = 1;
 		accept->keep = (flags & MP_ACCEPT_KEEP) != 0;
 		accept->lwsocket = (flags & MP_ACCEPT_LWSOCKET) != 0;
+		accept->tries = 1;
 		accept->reserved = MP_NO_SLOT;
 		/* What cannot be made now is made at the next dispatch, or becomes an event there. */
 		accept->owed = issue(channel, listener, number) != 0;
@@ -194,10 +200,12 @@ static void adopt(struct mp_channel *channel, struct mp_slot *listener, struct m
 	event->source = mp_channel_handle(channel, listener);
 }
 
-bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *listener, uint32_t op, int32_t result,
+bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *listener, const struct io_uring_cqe *completion,
 			 struct mp_event *event)
 {
-	bool poll = op >= MP_TOKEN_POLL_ACCEPT, ending;
+	uint32_t op = mp_token_op(completion->user_data);
+	int32_t result = completion->res;
+	bool poll = op >= MP_TOKEN_POLL_ACCEPT, ending, refused;
 	uint32_t number = op - (poll ? MP_TOKEN_POLL_ACCEPT : MP_TOKEN_ACCEPT);
 	struct mp_accept_slot *accept;
 
@@ -206,10 +214,21 @@ bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *listener, u
 	MP_ASSERT(accept->busy && !accept->owed && accept->polling == poll);
 	ending = listener->state == MP_SLOT_CLOSING || listener->accepts->stopping;
 	accept->cancelled = 0;
-	if (poll)
+	if (poll) {
 		accept->polling = 0;
+		accept->tries = 1;
+	} else {
+		accept->tries = (completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
+	}
+	/* A kernel that cannot wait first (before 6.10) refuses to. */
+	refused = !poll && result == -EINVAL && accept->waited && !channel->accepts_waited;
+	if (refused)
+		channel->accepts_wait = false;
+	else if (!poll && result >= 0 && accept->waited)
+		channel->accepts_waited = true;
 	/* ECANCELED that nobody asked for: the thread that made it has ended. */
-	if ((poll && result >= 0) || (!poll && (result == -EAGAIN || result == -EINTR)) || result == -ECANCELED) {
+	if ((poll && result >= 0) || (!poll && (result == -EAGAIN || result == -EINTR)) || result == -ECANCELED ||
+	    refused) {
 		if (!ending) {
 			/* A poll that finds no room is replaced by the accept, which asks for it once more. */
 			accept->polling =

@@ -7,6 +7,7 @@ using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Kestrel.Tests.Pipes.Differential;
 using MegaPipe.Kestrel.Tests.Support;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging.Abstractions;
 using System.Net;
 
@@ -26,8 +27,8 @@ public sealed class AcceptQueueTests : IDisposable
         Lock sync = (Lock)typeof(AcceptQueue)
             .GetField("_sync", BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(queue)!;
         using CancellationTokenSource first = new();
-        Task<MegaPipeConnection?> firstTake = queue.TakeAsync(first.Token).AsTask();
-        Task<MegaPipeConnection?> secondTake;
+        Task<ConnectionContext?> firstTake = queue.TakeAsync(first.Token).AsTask();
+        Task<ConnectionContext?> secondTake;
         Thread canceling = new(first.Cancel);
         using CancellationTokenSource second = new();
         // The first token's callback has begun and waits for the lock; the first take gets a connection meanwhile.
@@ -64,12 +65,12 @@ public sealed class AcceptQueueTests : IDisposable
     {
         AcceptQueue queue = new(_channel.Scheduling);
         using CancellationTokenSource source = new();
-        Task<MegaPipeConnection?> take = queue.TakeAsync(source.Token).AsTask();
+        Task<ConnectionContext?> take = queue.TakeAsync(source.Token).AsTask();
         source.Cancel();
         OperationCanceledException e =
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => take.InTime("canceled take"));
         Assert.Equal(source.Token, e.CancellationToken);
-        Task<MegaPipeConnection?> next = queue.TakeAsync(default).AsTask();
+        Task<ConnectionContext?> next = queue.TakeAsync(default).AsTask();
         MegaPipeConnection connection = NewConnection();
         queue.Add(connection, _channel.Carried);
         Turn();
@@ -80,7 +81,7 @@ public sealed class AcceptQueueTests : IDisposable
     public async Task End_TakeWaits_ItAnswersNull()
     {
         AcceptQueue queue = new(_channel.Scheduling);
-        Task<MegaPipeConnection?> take = queue.TakeAsync(default).AsTask();
+        Task<ConnectionContext?> take = queue.TakeAsync(default).AsTask();
         queue.End();
         Assert.Null(await take.InTime());
         Assert.Null(await queue.TakeAsync(default).InTime());
@@ -101,7 +102,7 @@ public sealed class AcceptQueueTests : IDisposable
     public async Task Take_WhileOneWaits_InvalidOperationAndTheFirstGoesOn()
     {
         AcceptQueue queue = new(_channel.Scheduling);
-        Task<MegaPipeConnection?> take = queue.TakeAsync(default).AsTask();
+        Task<ConnectionContext?> take = queue.TakeAsync(default).AsTask();
         await Assert.ThrowsAsync<InvalidOperationException>(async () => await queue.TakeAsync(default));
         queue.End();
         Assert.Null(await take.InTime());
@@ -122,7 +123,7 @@ public sealed class AcceptQueueTests : IDisposable
     private WeakReference TakeWithToken(CancellationToken token)
     {
         AcceptQueue queue = new(_channel.Scheduling);
-        Task<MegaPipeConnection?> take = queue.TakeAsync(token).AsTask();
+        Task<ConnectionContext?> take = queue.TakeAsync(token).AsTask();
         queue.Add(NewConnection(), _channel.Carried);
         Turn();
         Assert.True(take.IsCompletedSuccessfully);

@@ -23,8 +23,11 @@ internal sealed partial class MegaPipeConnection
     private const string GracefulReason = "The MegaPipe transport's send loop completed gracefully.";
 
     private readonly CancellationTokenSource _connectionClosed = new();
-    private readonly TaskCompletionSource _closedFired = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly TaskCompletionSource _retiredDone = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>ConnectionClosed has fired and the handle is retired. Completed on the thread pool only.</summary>
+    private readonly TaskCompletionSource _ended = new();
+    private bool _closedFired; // the thread pool's
+    private int _endsLeft = 2;
     private CancellationToken _connectionClosedToken; // also after the source was disposed
     private Exception? _shutdownReason;
     private int _closesPutOff; // the carrier's
@@ -61,8 +64,7 @@ internal sealed partial class MegaPipeConnection
     {
         _input.Complete();
         _output.Complete();
-        await _retiredDone.Task.ConfigureAwait(false);
-        await _closedFired.Task.ConfigureAwait(false);
+        await _ended.Task.ConfigureAwait(false);
         _socket?.Dispose();
         _connectionClosed.Dispose();
         await base.DisposeAsync().ConfigureAwait(false);
@@ -154,11 +156,33 @@ internal sealed partial class MegaPipeConnection
         EndReading(ChannelError.Canceled);
         TellEnd();
         _given?.Dispose();
-        _retiredDone.TrySetResult();
+        if (Interlocked.Decrement(ref _endsLeft) == 0)
+        {
+            Channel.QueueAfterTurn(this); // for the second time: the peer had ended it, which was told
+        }
     }
 
-    /// <summary>ConnectionClosed fires, on the thread pool: the application's registrations run in it.</summary>
+    /// <summary>
+    /// On the thread pool: ConnectionClosed fires, and where the handle is retired who disposes the connection goes on,
+    /// without a hop of its own.
+    /// </summary>
     void IThreadPoolWorkItem.Execute()
+    {
+        if (!_closedFired)
+        {
+            _closedFired = true;
+            FireClosed();
+            if (Interlocked.Decrement(ref _endsLeft) != 0)
+            {
+                return;
+            }
+        }
+
+        _ended.TrySetResult();
+    }
+
+    /// <summary>The application's registrations run in it.</summary>
+    private void FireClosed()
     {
         try
         {
@@ -168,7 +192,5 @@ internal sealed partial class MegaPipeConnection
         {
             TransportLog.ConnectionClosedFailed(Logger, this, error);
         }
-
-        _closedFired.TrySetResult();
     }
 }

@@ -3,6 +3,7 @@ using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Pipes;
+using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Internal.Listening;
 
@@ -20,6 +21,7 @@ internal sealed class AcceptQueue
     public void Add(MegaPipeConnection connection, TransportChannel channel)
     {
         bool release;
+        channel.NotePoolWork();
         lock (_sync)
         {
             _connections.Enqueue(connection);
@@ -49,7 +51,7 @@ internal sealed class AcceptQueue
     }
 
     /// <summary>The next connection; null after the end.</summary>
-    public ValueTask<MegaPipeConnection?> TakeAsync(CancellationToken cancellationToken)
+    public ValueTask<ConnectionContext?> TakeAsync(CancellationToken cancellationToken)
     {
         lock (_sync)
         {
@@ -60,12 +62,12 @@ internal sealed class AcceptQueue
 
             if (cancellationToken.IsCancellationRequested)
             {
-                return ValueTask.FromCanceled<MegaPipeConnection?>(cancellationToken);
+                return ValueTask.FromCanceled<ConnectionContext?>(cancellationToken);
             }
 
             if (_connections.TryDequeue(out MegaPipeConnection? connection) || _ended)
             {
-                return new ValueTask<MegaPipeConnection?>(connection);
+                return new ValueTask<ConnectionContext?>(connection);
             }
 
             _pending.Begin(cancellationToken);
@@ -86,9 +88,9 @@ internal sealed class AcceptQueue
     }
 
     private sealed class PendingTake(AcceptQueue queue, ChannelScheduling scheduling)
-        : PendingOperation<MegaPipeConnection?>(queue._sync, new ContinuationCost(), scheduling)
+        : PendingOperation<ConnectionContext?>(queue._sync, new ContinuationCost(), scheduling)
     {
-        protected override MegaPipeConnection? Finish(CancellationToken token)
+        protected override ConnectionContext? Finish(CancellationToken token)
         {
             if (!queue._connections.TryDequeue(out MegaPipeConnection? connection) && !queue._ended)
             {

@@ -79,8 +79,8 @@ internal sealed class MegaPipeConnectionListener : IConnectionListener, IBalance
         }
     }
 
-    public async ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default) =>
-        await _accepted.TakeAsync(cancellationToken).ConfigureAwait(false);
+    public ValueTask<ConnectionContext?> AcceptAsync(CancellationToken cancellationToken = default) =>
+        _accepted.TakeAsync(cancellationToken);
 
     /// <summary>
     /// Stops accepting. Takes milliseconds, unless somebody is connecting or has just connected and not asked yet: two
