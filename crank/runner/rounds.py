@@ -82,10 +82,7 @@ class Scenario:
         try:
             folder = servers.lay_out(self._runs[0][2].sources)
             if self._backend:
-                started.append(servers.Server(
-                    self._backend.name, servers.command_of(self._backend), [self._backend_port], self._backend.sources,
-                    self._backend.ready_text))
-                started[0].wait_until_ready()
+                started.append(self._start_backend())
             under_test = [self._start(*run, started) for run in self._runs]
             for server in under_test:
                 server.wait_until_ready()
@@ -114,6 +111,31 @@ class Scenario:
             servers.stop_all(started)
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def measure_cold(self):
+        """Visits of one target after the other, each from its first request on and pinned as it is measured warm."""
+        results = []
+        for run in self._runs:
+            started, folder = [], None
+            try:
+                folder = servers.lay_out(run[2].sources)
+                if self._backend:
+                    started.append(self._start_backend())
+                server = self._start(*run, started)
+                server.wait_until_ready()
+                result = {"name": server.name, "visits": []}
+                for number in range(self._options.rounds):
+                    result["visits"].append(self._visit(run, server, folder))
+                    if number == 0:  # not before the first request: it would warm up what is measured
+                        server.check_identity()
+                    result["visits"][-1]["compiled"] = server.compiled_methods()
+                    self._progress.step(server.name, f"second {number + 1}")
+                results.append(result)
+            finally:
+                servers.stop_all(started)
+                if folder:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return results
 
     def _settle(self, visits, folder):
         """Further visits in turn, until each runtime has compiled few methods for so many seconds of load, or the limit is
@@ -149,6 +171,17 @@ class Scenario:
         meanwhile = None if before is None else server.compiled_methods() - before
         few = FEW_METHODS * self._options.seconds * self._options.rounds
         return {**steady, "compiledMeanwhile": meanwhile, "settled": None if before is None else meanwhile <= few}
+
+    def _start_backend(self):
+        server = servers.Server(
+            self._backend.name, servers.command_of(self._backend), [self._backend_port], self._backend.sources,
+            self._backend.ready_text)
+        try:
+            server.wait_until_ready()
+        except RunError:
+            server.stop()
+            raise
+        return server
 
     def _start(self, target, application, load, ports, started):
         """Starts a target, which is to be ended with the others."""
