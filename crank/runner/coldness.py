@@ -29,7 +29,7 @@ def settled_after(costs):
 
 def markdown(report):
     lines = [report["runtimeSettings"], "", f"Repeat with: `{report['command']}`", "",
-             "CPU µs per request, median [range] of the starts; in brackets behind it the ratio to the first target.", "",
+             "CPU µs per request, median [range] of the starts; in brackets the ratio to the first target.", "",
              "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for scenario in report["scenarios"]:
         first = None

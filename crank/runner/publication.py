@@ -63,8 +63,8 @@ def lines_of(kind, report, data):
         return [*_cold(report), "", f"{source}; [data]({data}/cold.json)."]
     if kind == "profile":
         return [*_profile(report), f"{source}; [data with all parts and symbols]({data}/profile.json)."]
-    picture = ["", f"![CPU per request as a ratio to {_first(report)}]({data}/cpu-ratio.png)"] if kind == "table" else []
-    return [*_ratios(report), *picture, "", f"{source}; [data of every round]({data}/{kind}.json). {_state(report)}",
+    picture = f"![CPU per request as a ratio to {_first(report)}]({data}/cpu-ratio.png)"
+    return [*_ratios(report), *(["", picture] if kind == "table" else []), "", f"{source}; [data of every round]({data}/{kind}.json). {_state(report)}",
             report["runtimeSettings"]]
 
 

@@ -73,7 +73,9 @@ def flags(summary):
 
 
 def unsettled(steady):
-    return [f"NOT SETTLED: {steady['compiledMeanwhile']} methods compiled meanwhile"] if steady["settled"] is False else []
+    if steady["settled"] is not False:
+        return []
+    return [f"NOT SETTLED: {steady['compiledMeanwhile']} methods compiled meanwhile"]
 
 
 def state(report):
@@ -97,8 +99,8 @@ def runtime_settings(artifacts):
         names = {**options.get("configProperties", {}),
                  **{name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}}
         own = [f"{name}={str(value).lower()}" for name, value in sorted(names.items()) if name.startswith(_SETTINGS)]
-        return (f".NET settings: {', '.join(own) or 'none of its own'}; all others are defaults (tiered compilation with "
-                "profiles of the first tiers, precompiled framework).")
+        return (f".NET settings: {', '.join(own) or 'none of its own'}; all others are defaults (tiered compilation "
+                "with profiles of the first tiers, precompiled framework).")
     return ".NET settings: unknown."
 
 

@@ -17,11 +17,11 @@ from .servers import FatalRunError, RunError
 # Ports of a target: HTTP(S) and cleartext HTTP/2.
 PORTS_PER_TARGET = 2
 SAMPLE_S = 0.05
-# No more than these compiled in a second, and the code counts as settled. While it settles, bursts of hundreds come with
-# up to six seconds between them; afterwards there are up to ten in a second, of what runs once a visit.
+# No more than these compiled in a second, and the code counts as settled. While it settles, bursts of hundreds come
+# with up to six seconds between them; afterwards there are up to ten in a second, of what runs once a visit.
 FEW_METHODS = 30
-# So often the server is asked for its state at each visit of the warm-up: thirty calls make a method hot, and those that
-# answer this question would be compiled again later, in the middle of the rounds.
+# So often the server is asked for its state at each visit of the warm-up: thirty calls make a method hot, and those
+# that answer this question would be compiled again later, in the middle of the rounds.
 STATUS_CALLS = 30
 # More than this on the server's CPUs by other processes, and the machine was not ours.
 FOREIGN_BUSY = 0.10
@@ -138,8 +138,8 @@ class Scenario:
         return results
 
     def _settle(self, visits, folder):
-        """Further visits in turn, until each runtime has compiled few methods for so many seconds of load, or the limit is
-        reached: hot methods are compiled again with what was learned of them, for many seconds after the start. The
+        """Further visits in turn, until each runtime has compiled few methods for so many seconds of load, or the limit
+        is reached: hot methods are compiled again with what was learned of them, for many seconds after the start. The
         compiler starves on a CPU that the load fills, so meanwhile the servers may use every CPU."""
         with contextlib.ExitStack() as meanwhile:
             for _, server, result in visits:
@@ -188,7 +188,8 @@ class Scenario:
         if target.command:
             text = target.command.replace("{port}", str(ports[0])).replace("{backend}", str(self._backend_port))
             command = servers.pinned(self._options.server_cpus, shlex.split(text))
-            server = servers.Server(target.name, command, ports[:1], maybe_status_url=f"http://127.0.0.1:{ports[0]}/transport")
+            server = servers.Server(
+                target.name, command, ports[:1], maybe_status_url=f"http://127.0.0.1:{ports[0]}/transport")
         else:
             url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
             server = servers.Server(
