@@ -2,7 +2,9 @@
 import json
 import os
 import re
+import shlex
 import shutil
+import textwrap
 
 from . import attribution
 
@@ -15,6 +17,7 @@ KINDS = {
     "profile": ("profile.json", []),
 }
 END = "<!-- end -->"
+LINE = 120
 
 
 def publish(kind, folder, document):
@@ -58,14 +61,26 @@ def between_marks(text, kind, lines):
 
 
 def lines_of(kind, report, data):
-    source = f"Measured on {report['machine']['date']} with `{report['command']}`"
+    source = [f"Measured on {report['machine']['date']}; [the data]({data}/{kind}.json) has more than the table:", "",
+              "```sh", *_shown(report["command"]), "```"]
     if kind == "cold":
-        return [*_cold(report), "", f"{source}; [data]({data}/cold.json)."]
+        return [*_cold(report), "", *source]
     if kind == "profile":
-        return [*_profile(report), f"{source}; [data with all parts and symbols]({data}/profile.json)."]
+        return [*_profile(report), *source]
     picture = f"![CPU per request as a ratio to {_first(report)}]({data}/cpu-ratio.png)"
-    return [*_ratios(report), *(["", picture] if kind == "table" else []), "", f"{source}; [data of every round]({data}/{kind}.json). {_state(report)}",
-            report["runtimeSettings"]]
+    return [*_ratios(report), *(["", picture] if kind == "table" else []), "", *source, "",
+            *textwrap.wrap(f"{_state(report)} {report['runtimeSettings']}", LINE, break_on_hyphens=False)]
+
+
+def _shown(command):
+    """The command on lines that fit, each but the last with what makes the shell go on reading."""
+    lines = [""]
+    for word in shlex.split(command):
+        word = shlex.quote(word)
+        if lines[-1].strip() and len(lines[-1]) + len(word) > LINE - len(" \\ "):
+            lines.append("    ")
+        lines[-1] += (" " if lines[-1].strip() else "") + word
+    return [line + " \\" for line in lines[:-1]] + lines[-1:]
 
 
 def _first(report):

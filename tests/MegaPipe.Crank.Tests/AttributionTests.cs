@@ -106,7 +106,7 @@ public sealed class AttributionTests : IDisposable
         Assert.StartsWith("before\n<!-- measured: cold -->\n", page, StringComparison.Ordinal);
         Assert.EndsWith("<!-- end -->\nbehind\n", page, StringComparison.Ordinal);
         Assert.Contains("| json | sockets | 30.00 [30.00–30.00] |", page, StringComparison.Ordinal);
-        Assert.Contains("`crank/cold-start --target before=megapipe@artifacts-of-before`", page);
+        Assert.Contains("\ncrank/cold-start --target before=megapipe@artifacts-of-before\n", page);
         Assert.DoesNotContain("old\n", page, StringComparison.Ordinal);
         string data = Path.Combine(_folder, "benchmarks", "2026-01-02", "cold.json");
         Assert.DoesNotContain("/tmp/me", await File.ReadAllTextAsync(data), StringComparison.Ordinal);
