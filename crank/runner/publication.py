@@ -74,9 +74,14 @@ def lines_of(kind, report, data):
 
 def _shown(command):
     """The command on lines that fit, each but the last with what makes the shell go on reading."""
-    lines = [""]
+    groups = []  # an option and its value stay together
     for word in shlex.split(command):
-        word = shlex.quote(word)
+        if groups and not word.startswith("--"):
+            groups[-1] += " " + shlex.quote(word)
+        else:
+            groups.append(shlex.quote(word))
+    lines = [""]
+    for word in groups:
         if lines[-1].strip() and len(lines[-1]) + len(word) > LINE - len(" \\ "):
             lines.append("    ")
         lines[-1] += (" " if lines[-1].strip() else "") + word
