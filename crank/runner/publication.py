@@ -64,7 +64,7 @@ def lines_of(kind, report, data):
     source = [f"Measured on {report['machine']['date']}; [the data]({data}/{kind}.json) has more than the table:", "",
               "```sh", *_shown(report["command"]), "```"]
     if kind == "cold":
-        return [*_cold(report), "", *source]
+        return [*_cold(report), "", *source, "", *textwrap.wrap(report["runtimeSettings"], LINE)]
     if kind == "profile":
         return [*_profile(report), *source]
     picture = f"![CPU per request as a ratio to {_first(report)}]({data}/cpu-ratio.png)"
