@@ -8,8 +8,8 @@ import sys
 
 GROUPS = ["kernel", "runtime", "BCL", "pipelines", "Kestrel", "transport", "TLS", "application", "unknown"]
 
-# The first that a frame of the call chain fits. What a send delivers over loopback, the receiver's TCP included, is within
-# the send; whoever waits or is switched within a wait is a switch, not epoll or io_uring.
+# The first that a frame of the call chain fits. What a send delivers over loopback, the receiver's TCP included, is
+# within the send; whoever waits or is switched within a wait is a switch, not epoll or io_uring.
 KERNEL_PARTS = [
     ("close", r"(tcp_close|__fput|inet_release|inet_shutdown|io_close|io_shutdown|__sys_shutdown|sock_close)"),
     ("accept", r"(io_accept|do_accept|__sys_accept4|inet_csk_accept)"),
@@ -31,8 +31,9 @@ _METHOD = re.compile(r"(?:^| )\[([\w.\-]+)\] ([^ ]+?)::([^(]+)\(.*?(?:\[([A-Za-z
 _FRAME = re.compile(r"^\s+([0-9a-f]+) (.*) \(((?:[^()]|\(deleted\))*)\)$")
 _TLS_LIBRARIES = ("libssl", "libcrypto", "libSystem.Security.Cryptography.Native")
 _TLS_ASSEMBLIES = ("System.Net.Security", "System.Security.Cryptography")
-_RUNTIME_LIBRARIES = ("libc.so", "libc-", "libpthread", "libm.so", "libstdc++", "libgcc", "ld-linux", "ld-musl", "[vdso]")
-# Their code is not what settles: it holds the counters of methods that are about to be compiled again, or is unoptimized.
+_RUNTIME_LIBRARIES = ("libc.so", "libc-", "libpthread", "libm.so", "libstdc++", "libgcc", "ld-linux", "ld-musl",
+                      "[vdso]")
+# Their code is not what settles: it counts for methods that are about to be compiled again, or is unoptimized.
 UNSETTLED_TIERS = {"Tier0", "QuickJitted", "MinOpts", "Instrumented", "InstrumentedTier", "InstrumentedTierOptimized",
                    "PreStub", "OptimizedTier1OSR"}
 
@@ -95,7 +96,7 @@ def read(lines):
 
 
 def place(frames):
-    """Group, part, symbol and tier of a sample, by the frame that was executed; the kernel's by what was asked of it."""
+    """Group, part, symbol and tier of a sample, by the frame that ran; the kernel's by what was asked of it."""
     if not frames:
         return "unknown", "no frame", "no frame", None
     symbol, library = frames[0]

@@ -1,4 +1,5 @@
 # Turns rounds into summaries, a Markdown table, and files that `crank compare` reads.
+import contextlib
 import datetime
 import json
 import os
@@ -7,6 +8,11 @@ import statistics
 import sys
 
 from .rounds import FOREIGN_BUSY
+
+# Settings that change what code is measured; other variables of the environment say nothing of it.
+_SETTINGS = ("System.GC.", "System.Runtime.Tiered", "System.Threading.", "DOTNET_GC", "DOTNET_gc", "DOTNET_Tiered",
+             "DOTNET_TC_", "DOTNET_TieredPGO", "DOTNET_ReadyToRun", "DOTNET_ThreadPool", "DOTNET_PerfMap",
+             "DOTNET_EnableWriteXorExecute", "DOTNET_SYSTEM_NET_SOCKETS")
 
 # The names and formats of what load jobs publish: they stand beside the jobs, where crank uploads them.
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "load"))
@@ -67,7 +73,9 @@ def flags(summary):
 
 
 def unsettled(steady):
-    return [f"NOT SETTLED: {steady['compiledMeanwhile']} methods compiled meanwhile"] if steady["settled"] is False else []
+    if steady["settled"] is not False:
+        return []
+    return [f"NOT SETTLED: {steady['compiledMeanwhile']} methods compiled meanwhile"]
 
 
 def state(report):
@@ -79,8 +87,21 @@ def state(report):
     most = max(steady["compiledMeanwhile"] for steady in asked)
     quiet = sum(steady["secondsOfQuiet"] >= report["settle"] for steady in asked) if report["settle"] else 0
     return (f"State: {sum(steady['settled'] for steady in asked)} of {len(asked)} targets were settled while measured "
-            f"({quiet} had compiled nothing for {report['settle']} s of load before; at most {most} methods were compiled "
-            f"within the rounds). {len(found) - len(asked)} targets do not say.")
+            f"({quiet} had compiled few methods for {report['settle']} s of load before; at most {most} methods were "
+            f"compiled within the rounds). {len(found) - len(asked)} targets do not say.")
+
+
+def runtime_settings(artifacts):
+    """Which .NET was measured with which settings, in a sentence: those of the app, and those of the environment."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        with open(os.path.join(artifacts, "webapp", "WebApp.runtimeconfig.json"), encoding="utf-8") as file:
+            options = json.load(file)["runtimeOptions"]
+        names = {**options.get("configProperties", {}),
+                 **{name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)}}
+        own = [f"{name}={str(value).lower()}" for name, value in sorted(names.items()) if name.startswith(_SETTINGS)]
+        return (f".NET settings: {', '.join(own) or 'none of its own'}; all others are defaults (tiered compilation "
+                "with profiles of the first tiers, precompiled framework).")
+    return ".NET settings: unknown."
 
 
 def machine():
@@ -96,7 +117,7 @@ def markdown(report):
              f"{report['machine']['cpus']} CPUs ({report['machine']['cpu']}), Linux {report['machine']['kernel']}; "
              f"{report['rounds']} interleaved rounds of {report['seconds']} s; server on CPU {report['serverCpus']}, "
              f"load on CPU {report['loadCpus']}. Median [min–max]; ratios are taken round by round.", "",
-             state(report), "", f"Repeat with: `{report['command']}`", "",
+             state(report), "", report["runtimeSettings"], "", f"Repeat with: `{report['command']}`", "",
              "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for scenario in report["scenarios"]:
         for i, target in enumerate(scenario["targets"]):

@@ -17,11 +17,11 @@ from .servers import FatalRunError, RunError
 # Ports of a target: HTTP(S) and cleartext HTTP/2.
 PORTS_PER_TARGET = 2
 SAMPLE_S = 0.05
-# No more than these compiled in a second, and the code counts as settled. While it settles, bursts of hundreds come with
-# up to six seconds between them; afterwards there are up to ten in a second, of what runs once a visit.
+# No more than these compiled in a second, and the code counts as settled. While it settles, bursts of hundreds come
+# with up to six seconds between them; afterwards there are up to ten in a second, of what runs once a visit.
 FEW_METHODS = 30
-# So often the server is asked for its state at each visit of the warm-up: thirty calls make a method hot, and those that
-# answer this question would be compiled again later, in the middle of the rounds.
+# So often the server is asked for its state at each visit of the warm-up: thirty calls make a method hot, and those
+# that answer this question would be compiled again later, in the middle of the rounds.
 STATUS_CALLS = 30
 # More than this on the server's CPUs by other processes, and the machine was not ours.
 FOREIGN_BUSY = 0.10
@@ -82,10 +82,7 @@ class Scenario:
         try:
             folder = servers.lay_out(self._runs[0][2].sources)
             if self._backend:
-                started.append(servers.Server(
-                    self._backend.name, servers.command_of(self._backend), [self._backend_port], self._backend.sources,
-                    self._backend.ready_text))
-                started[0].wait_until_ready()
+                started.append(self._start_backend())
             under_test = [self._start(*run, started) for run in self._runs]
             for server in under_test:
                 server.wait_until_ready()
@@ -115,9 +112,34 @@ class Scenario:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def measure_cold(self):
+        """Visits of one target after the other, each from its first request on and pinned as it is measured warm."""
+        results = []
+        for run in self._runs:
+            started, folder = [], None
+            try:
+                folder = servers.lay_out(run[2].sources)
+                if self._backend:
+                    started.append(self._start_backend())
+                server = self._start(*run, started)
+                server.wait_until_ready()
+                result = {"name": server.name, "visits": []}
+                for number in range(self._options.rounds):
+                    result["visits"].append(self._visit(run, server, folder))
+                    if number == 0:  # not before the first request: it would warm up what is measured
+                        server.check_identity()
+                    result["visits"][-1]["compiled"] = server.compiled_methods()
+                    self._progress.step(server.name, f"second {number + 1}")
+                results.append(result)
+            finally:
+                servers.stop_all(started)
+                if folder:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return results
+
     def _settle(self, visits, folder):
-        """Further visits in turn, until each runtime has compiled few methods for so many seconds of load, or the limit is
-        reached: hot methods are compiled again with what was learned of them, for many seconds after the start. The
+        """Further visits in turn, until each runtime has compiled few methods for so many seconds of load, or the limit
+        is reached: hot methods are compiled again with what was learned of them, for many seconds after the start. The
         compiler starves on a CPU that the load fills, so meanwhile the servers may use every CPU."""
         with contextlib.ExitStack() as meanwhile:
             for _, server, result in visits:
@@ -150,12 +172,24 @@ class Scenario:
         few = FEW_METHODS * self._options.seconds * self._options.rounds
         return {**steady, "compiledMeanwhile": meanwhile, "settled": None if before is None else meanwhile <= few}
 
+    def _start_backend(self):
+        server = servers.Server(
+            self._backend.name, servers.command_of(self._backend), [self._backend_port], self._backend.sources,
+            self._backend.ready_text)
+        try:
+            server.wait_until_ready()
+        except RunError:
+            server.stop()
+            raise
+        return server
+
     def _start(self, target, application, load, ports, started):
         """Starts a target, which is to be ended with the others."""
         if target.command:
             text = target.command.replace("{port}", str(ports[0])).replace("{backend}", str(self._backend_port))
             command = servers.pinned(self._options.server_cpus, shlex.split(text))
-            server = servers.Server(target.name, command, ports[:1], maybe_status_url=f"http://127.0.0.1:{ports[0]}/transport")
+            server = servers.Server(
+                target.name, command, ports[:1], maybe_status_url=f"http://127.0.0.1:{ports[0]}/transport")
         else:
             url = "{serverScheme}://{serverAddress}:{serverPort}/transport".format(**load.variables)
             server = servers.Server(

@@ -139,7 +139,8 @@ class Server:
         with contextlib.suppress(OSError, ValueError):
             with urllib.request.urlopen(self._maybe_status_url, timeout=START_TIMEOUT_S) as answer:
                 report = json.load(answer)
-                return isinstance(report, dict) and "processId" in report and "transport" in report
+                # Not what a gateway has from the app behind it.
+                return isinstance(report, dict) and report.get("processId") == self.pid
         return False
 
     def check_way_out(self):

@@ -35,6 +35,27 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
         Assert.Contains("Gain in transactions per CPU time over", process.Output, StringComparison.Ordinal);
     }
 
+    [LoadJobTheory("wrk")]
+    [InlineData("sockets")]
+    public async Task ColdStart_TwoSeconds_SaysWhatTheFirstOnesCost(string transport)
+    {
+        string results = Path.Combine(folder.Path, "cold");
+        string cpu = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
+        using RunProcess process = RunProcess.Start(
+            Path.Combine(Repository.Crank, "cold-start"),
+            $"--scenario json --target {transport} --seconds 2 --starts 1 --base-port {AgentFolder.GetFreePorts(2)} "
+            + $"--server-cpus {cpu} --load-cpus {cpu} --artifacts {folder.Artifacts} --output {results}", folder.Path);
+        Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
+        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(results, "cold.json")));
+        JsonElement found =
+            report.RootElement.GetProperty("scenarios")[0].GetProperty("targets").GetProperty(transport);
+        JsonElement visits = found.GetProperty("starts")[0];
+        Assert.Equal(2, visits.GetArrayLength());
+        Assert.All(visits.EnumerateArray(), visit => Assert.True(visit.GetProperty("compiled").GetInt64() > 0));
+        Assert.True(found.GetProperty("summary").GetProperty("first")[0].GetDouble() > 0);
+        Assert.Contains($"| json | {transport} |", process.Output, StringComparison.Ordinal);
+    }
+
     [LoadJobTheory]
     [InlineData("short")]
     [InlineData("none")]
