@@ -1,6 +1,6 @@
 /* How a channel waits for completions: at once asleep, or awake for a while before, where events have come shortly one
- * after the other (mp_set_wait). An awake wait takes no system call per look and no wake-up from the idle CPU, and costs
- * a CPU meanwhile; so it is bounded, asks each time whether somebody else wants the CPU, and few do it at a time. */
+ * after the other (mp_set_wait). An awake wait takes no system call per look and no wake-up of an idle CPU, and costs a
+ * CPU meanwhile; so it is bounded, asks each time whether somebody else wants the CPU, and few do it at a time. */
 #define _GNU_SOURCE
 #include <errno.h>
 

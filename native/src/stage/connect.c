@@ -2,7 +2,7 @@
  *
  * A Unix socket whose peer's queue is full makes a worker of the kernel wait. From 6.15 to early releases of 6.18 a
  * thread that ends waits for its workers and wakes none, and no cancel finds what they do. So a Unix socket is made
- * non-blocking, asks again every CONNECT_RETRY, and becomes what was asked for when it is connected. test_carrier_end.c,
+ * non-blocking, asks again every CONNECT_RETRY, and becomes what was asked for when it is connected. See
  * docs/PLATFORMS.md. */
 #define _GNU_SOURCE
 #include <errno.h>

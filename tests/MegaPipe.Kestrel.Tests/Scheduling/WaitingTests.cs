@@ -42,7 +42,8 @@ public sealed class WaitingTests
             Waiting.Resolve(MegaPipeProfile.Efficiency, 2, false).Describe());
         Assert.Contains(
             "no min_wait",
-            Waiting.Resolve(MegaPipeProfile.Efficiency, 2, false).WithoutMinWait().Describe(), StringComparison.Ordinal);
+            Waiting.Resolve(MegaPipeProfile.Efficiency, 2, false).WithoutMinWait().Describe(),
+            StringComparison.Ordinal);
     }
 
     [Theory]
