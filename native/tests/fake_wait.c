@@ -113,7 +113,7 @@ static void long_waits_end_it(void)
 	CHECK_EQUAL(0, mp_set_wait(rig.channel, SPIN_NS, 1, 0));
 	for (uint32_t i = 0; i < 20; i++)
 		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, 50000000));
-	/* Four spins in vain where all of eight were short, and more where the channel's own requests made some short. */
+	/* Four in vain where all of eight were short, and more where the channel's own requests made some short. */
 	spins = rig.channel->wait.spins;
 	CHECK(spins <= 10);
 	for (uint32_t i = 0; i < 20; i++)
