@@ -191,9 +191,10 @@ static int32_t enter(struct mp_channel *channel, int64_t timeout_ns, bool *slept
 		return mp_batch_enter(channel, 0, 0);
 	if (channel->wait.spin_ns) {
 		result = kernel_has_work(channel) ? mp_batch_enter(channel, 0, 0) : 0;
-		if (result < 0 || mp_ring_peek(&channel->ring, 0))
+		if ((result < 0 && !refused(result)) || mp_ring_peek(&channel->ring, 0))
 			return result;
-		if (mp_wait_spin(channel, timeout_ns))
+		/* What was refused is asked for again below, and waits as there. */
+		if (result >= 0 && mp_wait_spin(channel, timeout_ns))
 			return kernel_has_work(channel) ? mp_batch_enter(channel, 0, 0) : 0;
 	}
 	*slept = true;

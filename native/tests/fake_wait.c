@@ -166,6 +166,20 @@ static void what_was_asked_does_not_wait_for_it(void)
 	close_one();
 }
 
+/* It sleeps a millisecond then, as without: a kernel without memory is not asked over and over. */
+static void what_the_kernel_refuses_is_not_spun_for(void)
+{
+	open_one(1);
+	learn(8);
+	CHECK_EQUAL(0, mp_write(rig.channel, link.handle, "ab", 2));
+	fake_fail_enter(-EAGAIN, 10);
+	CHECK_EQUAL(2, rig_take(&rig, link.handle, MP_STAGE_WRITE).result);
+	CHECK_EQUAL(5, fake_waits);
+	CHECK_EQUAL(0, yields);
+	CHECK_EQUAL(2, fake_peer_receive((uint32_t)link.peer, (uint8_t[2]){ 0 }, 2));
+	close_one();
+}
+
 static void only_so_many_at_a_time(void)
 {
 	open_one(0);
@@ -256,6 +270,7 @@ int main(int argc, char **argv)
 		TEST(somebody_who_wants_the_cpu_gets_it),
 		TEST(wake_ends_it_without_a_system_call),
 		TEST(what_was_asked_does_not_wait_for_it),
+		TEST(what_the_kernel_refuses_is_not_spun_for),
 		TEST(only_so_many_at_a_time),
 		TEST(others_see_that_it_is_awake),
 		TEST(gathering_goes_on_while_it_brings_more),
