@@ -169,17 +169,35 @@ static bool refused(int32_t result)
 	return result == -EAGAIN || result == -EBUSY || result == -ENOMEM;
 }
 
-/* One enter: submits, and sleeps unless somebody asked the channel to be awake. */
-static int32_t enter(struct mp_channel *channel, int64_t timeout_ns)
+static bool kernel_has_work(const struct mp_channel *channel)
+{
+	return mp_ring_pending(&channel->ring) ||
+	       (mp_ring_flags(&channel->ring) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN)) ||
+	       (channel->flags & MP_CONFIG_SINGLE_THREAD);
+}
+
+/* One enter: submits, and sleeps unless somebody asked the channel to be awake; *slept tells. Two where the channel
+ * waits awake first: what is submitted must not wait for that. */
+static int32_t enter(struct mp_channel *channel, int64_t timeout_ns, bool *slept)
 {
 	uint32_t awake = MP_AWAKE;
 	int64_t short_ns = timeout_ns < 0 || timeout_ns > OWED_RETRY_NS ? OWED_RETRY_NS : timeout_ns;
 	int32_t result;
 
+	*slept = false;
 	if (mp_ring_flags(&channel->ring) & IORING_SQ_CQ_OVERFLOW)
 		MP_COUNT(channel, cq_overflows, 1);
 	if (timeout_ns == 0)
 		return mp_batch_enter(channel, 0, 0);
+	if (channel->wait.spin_ns) {
+		result = kernel_has_work(channel) ? mp_batch_enter(channel, 0, 0) : 0;
+		if ((result < 0 && !refused(result)) || mp_ring_peek(&channel->ring, 0))
+			return result;
+		/* What was refused is asked for again below, and waits as there. */
+		if (result >= 0 && mp_wait_spin(channel, timeout_ns))
+			return kernel_has_work(channel) ? mp_batch_enter(channel, 0, 0) : 0;
+	}
+	*slept = true;
 	if (!arm_wake(channel))
 		timeout_ns = short_ns; /* nobody can wake this sleep */
 	/* Sleeping is announced before the kernel is entered; a waker that comes later posts a completion, one that
@@ -187,7 +205,8 @@ static int32_t enter(struct mp_channel *channel, int64_t timeout_ns)
 	if (!atomic_compare_exchange_strong_explicit(&channel->wake_state, &awake, MP_SLEEPING, memory_order_seq_cst,
 						     memory_order_seq_cst))
 		return mp_batch_enter(channel, 0, 0);
-	result = mp_batch_enter(channel, 1, timeout_ns);
+	result = mp_batch_enter(channel, mp_wait_gathers(channel), timeout_ns);
+	mp_wait_ended(channel);
 	if (refused(result)) {
 		/* Nothing was taken, and the kernel did not wait. Completions still come. */
 		result = mp_batch_wait(channel, short_ns);
@@ -202,13 +221,6 @@ static bool awake_again(struct mp_channel *channel)
 	if (atomic_load_explicit(&channel->wake_state, memory_order_relaxed) == MP_AWAKE)
 		return false;
 	return atomic_exchange_explicit(&channel->wake_state, MP_AWAKE, memory_order_seq_cst) == MP_WAKE_ASKED;
-}
-
-static bool kernel_has_work(const struct mp_channel *channel)
-{
-	return mp_ring_pending(&channel->ring) ||
-	       (mp_ring_flags(&channel->ring) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN)) ||
-	       (channel->flags & MP_CONFIG_SINGLE_THREAD);
 }
 
 static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, int64_t timeout_ns)
@@ -237,10 +249,11 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 		int64_t ends_ns = mp_ends_timeout_ns(channel);
 		bool shortened = ends_ns >= 0 && (sleep_ns < 0 || ends_ns < sleep_ns);
 		int64_t until_ns = shortened ? mp_os_now_ns() + ends_ns : 0;
-		int32_t result = enter(channel, shortened ? ends_ns : sleep_ns);
+		bool slept;
+		int32_t result = enter(channel, shortened ? ends_ns : sleep_ns, &slept);
 		bool woken = awake_again(channel);
 		/* If a signal ends the wait after requests were submitted, io_uring_enter returns their number. */
-		bool waited = result >= 0 && !owed && !hungry && !mp_ring_pending(&channel->ring);
+		bool waited = slept && result >= 0 && !owed && !hungry && !mp_ring_pending(&channel->ring);
 
 		/* Not the caller's time was over but that until the next poll for an end (ends.c); earlier it was a
 		 * signal, hidden as below. */

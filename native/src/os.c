@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -165,6 +166,11 @@ int64_t mp_os_now_ns(void)
 int64_t mp_os_coarse_ns(void)
 {
 	return read_clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+void mp_os_yield(void)
+{
+	sched_yield();
 }
 
 int32_t mp_os_thread_times(uint64_t *cpu_ns, uint64_t *waits)

@@ -5,6 +5,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Between two looks at memory that another CPU writes. */
+static inline void mp_os_relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
+#endif
+}
+
 struct mp_os_fd {
 	bool socket;
 	bool pipe;   /* or FIFO: a write may bring SIGPIPE */
@@ -37,6 +47,8 @@ uint32_t mp_os_fd_limit(void);
 int64_t mp_os_now_ns(void);
 /* The same clock, late by up to a tick (10 ms) and cheap enough to be read all the time. */
 int64_t mp_os_coarse_ns(void);
+/* Lets others have the CPU who want it. */
+void mp_os_yield(void);
 /* See mp_thread_times. */
 int32_t mp_os_thread_times(uint64_t *cpu_ns, uint64_t *waits);
 

@@ -74,7 +74,7 @@ static void peer_without_room_is_asked_until_it_has_some(void)
 	}
 }
 
-/* After any number of turns: while it is asked, while it pauses, while it becomes a lightweight socket, when it is one. */
+/* After any number of turns: while it asks, while it pauses, while it becomes a lightweight socket, when it is one. */
 static void connect_can_be_closed_at_any_time(void)
 {
 	for (uint32_t variant = 0; variant < 64; variant++) {

@@ -212,6 +212,12 @@ int64_t mp_os_coarse_ns(void)
 	return now_ns;
 }
 
+void mp_os_yield(void)
+{
+	if (fake_on_yield)
+		fake_on_yield();
+}
+
 int32_t mp_os_thread_times(uint64_t *cpu_ns, uint64_t *waits)
 {
 	*cpu_ns = (uint64_t)now_ns;

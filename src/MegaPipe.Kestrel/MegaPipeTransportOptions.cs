@@ -36,6 +36,24 @@ public enum MegaPipeScheduling
     Inline,
 }
 
+/// <summary>What waiting is to save: time, CPU, or neither at the other's cost.</summary>
+public enum MegaPipeProfile
+{
+    /// <summary>A channel without work sleeps at once, until there is some.</summary>
+    Balanced,
+
+    /// <summary>
+    /// It first waits awake, for 100 µs at most, while events have come shortly one after the other and a CPU is idle;
+    /// never where the process has one CPU or a quota of CPU time.
+    /// </summary>
+    Latency,
+
+    /// <summary>
+    /// It sleeps 200 µs longer than until the first event, as long as that brings more events (Linux 6.12).
+    /// </summary>
+    Efficiency,
+}
+
 /// <summary>What to do where io_uring cannot be used.</summary>
 public enum MegaPipeFallback
 {
@@ -155,6 +173,9 @@ public sealed class MegaPipeTransportOptions
 
     /// <summary>Accept lightweight sockets. Default Auto.</summary>
     public LightweightSockets LightweightSockets { get; set; } = LightweightSockets.Auto;
+
+    /// <summary>What waiting is to save: time or CPU. Default Balanced.</summary>
+    public MegaPipeProfile Profile { get; set; } = MegaPipeProfile.Balanced;
 
     /// <summary>Where continuations run. Default Adaptive.</summary>
     public MegaPipeScheduling Scheduling { get; set; } = MegaPipeScheduling.Adaptive;

@@ -126,6 +126,35 @@ internal sealed unsafe partial class Channel : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// How <see cref="Dispatch"/> waits: awake for <paramref name="spin"/> first, at most in so many channels of the
+    /// process at a time; and asleep for <paramref name="minWait"/> at least, where that gathers events. false: the
+    /// kernel cannot gather. Before the first carrier, or by it.
+    /// </summary>
+    public bool SetWait(TimeSpan spin, int mostSpinners, TimeSpan minWait)
+    {
+        int result = NativeMethods.mp_set_wait(
+            Pointer, (uint)spin.TotalNanoseconds, (uint)mostSpinners, (uint)minWait.TotalNanoseconds);
+        return result == 0 || (result == ChannelError.NotSupported
+            ? false : throw ChannelError.ToException(result, "Setting how a channel waits"));
+    }
+
+    /// <summary>The carrier waits awake. Any thread, any time.</summary>
+    public bool IsSpinning
+    {
+        get
+        {
+            if (!TryVisit())
+            {
+                return false;
+            }
+
+            bool spinning = NativeMethods.mp_is_spinning(_channel) != 0;
+            Leave();
+            return spinning;
+        }
+    }
+
     /// <summary>Copies the counters. Any thread, any time; false when the channel is disposed.</summary>
     public bool ReadCounters(ref ChannelCounters counters)
     {

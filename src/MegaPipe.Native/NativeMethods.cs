@@ -136,6 +136,14 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     [SuppressGCTransition]
+    public static partial int mp_set_wait(nint channel, uint spinNs, uint mostSpinners, uint minWaitNs);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_is_spinning(nint channel);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
     public static partial void mp_read_counters(nint channel, ChannelCounters* counters);
 
     [LibraryImport(Library)]

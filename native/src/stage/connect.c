@@ -1,9 +1,9 @@
 /* Stage accept, from the other side: this end connects.
  *
- * A Unix socket whose peer's queue is full makes a worker of the kernel wait, uninterrupted from 6.15 to early releases
- * of 6.18: a thread that ends waits for its workers there, and what a thread has that is ending no cancel finds. So a
- * Unix socket is made non-blocking, asks again every CONNECT_RETRY, and becomes what was asked for when it is connected.
- * test_carrier_end.c, docs/PLATFORMS.md. */
+ * A Unix socket whose peer's queue is full makes a worker of the kernel wait. From 6.15 to early releases of 6.18 a
+ * thread that ends waits for its workers and wakes none, and no cancel finds what they do. So a Unix socket is made
+ * non-blocking, asks again every CONNECT_RETRY, and becomes what was asked for when it is connected. See
+ * docs/PLATFORMS.md. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/time_types.h>

@@ -31,6 +31,7 @@ internal static class OptionCases
         (nameof(MegaPipeTransportOptions.MaxReadBufferSize), "123456", 123_456L),
         (nameof(MegaPipeTransportOptions.MaxWriteBufferSize), "54321", 54_321L),
         (nameof(MegaPipeTransportOptions.LightweightSockets), "Never", LightweightSockets.Never),
+        (nameof(MegaPipeTransportOptions.Profile), "latency", MegaPipeProfile.Latency),
         (nameof(MegaPipeTransportOptions.Scheduling), "inline", MegaPipeScheduling.Inline),
         (nameof(MegaPipeTransportOptions.InlineBudget), "00:00:00.000250", TimeSpan.FromMicroseconds(250)),
         (nameof(MegaPipeTransportOptions.HandOverAfter), "00:00:00.005", TimeSpan.FromMilliseconds(5)),

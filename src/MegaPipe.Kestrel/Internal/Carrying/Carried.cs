@@ -126,6 +126,11 @@ internal abstract class Carried
         protected set => Volatile.Write(ref _waiting, value);
     }
 
+    /// <summary>
+    /// The carrier has no work and keeps its CPU for a moment all the same, which is no idle one then. Any thread.
+    /// </summary>
+    public virtual bool IsSpinning => false;
+
     /// <summary>Whether the calling thread is inside a continuation that this channel's present carrier runs.</summary>
     internal bool IsCarriedByThisThread =>
         ReferenceEquals(t_carried, this) && _turn.Epoch == t_epoch;

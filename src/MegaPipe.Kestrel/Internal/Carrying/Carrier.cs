@@ -132,7 +132,7 @@ internal sealed class CarrierPool
         int busy = 0;
         foreach (Carried channel in Volatile.Read(ref _carried))
         {
-            busy += channel.IsWaiting ? 0 : 1;
+            busy += channel.IsWaiting && !channel.IsSpinning ? 0 : 1;
         }
 
         return busy < Environment.ProcessorCount && ThreadPool.PendingWorkItemCount == 0;

@@ -28,6 +28,7 @@ internal sealed class ChannelSet
     {
         int count = CpuList.ChannelsOf(options);
         ChannelScheduling scheduling = new(options, count);
+        Waiting waiting = Waiting.Resolve(options.Profile);
         int[] cpus = options.CpuSet is null ? [] : CpuList.Parse(options.CpuSet);
         List<TransportChannel> channels = [];
         Carrier[] carriers;
@@ -46,6 +47,10 @@ internal sealed class ChannelSet
                     Flags = options.DegradedMode | ChannelConfigFlags.Sockets,
                 });
                 channels.Add(new TransportChannel(i, native, scheduling, options, cpu) { Blocking = blocking });
+                if (!native.SetWait(waiting.Spin, waiting.MostSpinners, waiting.MinWait))
+                {
+                    waiting = waiting.WithoutMinWait();
+                }
             }
 
             carriers = TakeCarriers(count, IsWatched(scheduling));
@@ -54,6 +59,11 @@ internal sealed class ChannelSet
         {
             channels.ForEach(channel => channel.Close());
             throw;
+        }
+
+        if (options.Profile != MegaPipeProfile.Balanced)
+        {
+            TransportLog.Profile(logger, options.Profile, waiting.Describe());
         }
 
         CarrierWarnings warnings = new(logger, scheduling.MaxCarriers);

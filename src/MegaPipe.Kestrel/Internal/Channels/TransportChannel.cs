@@ -140,6 +140,8 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
 
     public override bool HasWork => !_work.IsEmpty;
 
+    public override bool IsSpinning => _native.IsSpinning;
+
     public override void Wake() => _native.Wake();
 
     /// <summary>Binds its carriers to other CPUs; none: to all of the process. Any thread.</summary>
