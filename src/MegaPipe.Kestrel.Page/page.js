@@ -75,8 +75,10 @@
     add(legend, "span", "").id = "scale";
   }
 
-  // Once, and for some milliseconds, is a busy machine or code that ran for the first time.
-  const blocks = row => row.recentCount >= 3 || row.recentMilliseconds >= 100;
+  // Once, and for some milliseconds, is a busy machine or code that ran for the first time; so is a hundredth of what
+  // another one takes. For filter and its like.
+  const blocks = (row, _, rows) => (row.recentCount >= 3 || row.recentMilliseconds >= 100)
+    && row.recentMilliseconds * 100 >= Math.max(...rows.map(other => other.recentMilliseconds));
 
   // ---- sums over the last minute, by channel
   function minute() {

@@ -77,6 +77,97 @@ public sealed partial class ObservedTests
         }
     }
 
+    [Fact]
+    public async Task Otlp_BringsTheInstrumentsOfTheGlossaryAndTheSpanOfWhatBlocked()
+    {
+        await using OtlpReceiver receiver = await OtlpReceiver.StartAsync();
+        int port = FreePort();
+        using Process app = Start(
+            port, ("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.Address), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_SERVICE_NAME", "observed-test"), ("OTEL_METRIC_EXPORT_INTERVAL", "300"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "300"));
+        try
+        {
+            using HttpClient client = new() { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
+            await WaitAsync(async () => (await client.GetAsync("/ready")).StatusCode == HttpStatusCode.OK);
+            (string Name, string Kind, string Unit)[] expected = await InstrumentsAsync();
+            Assert.True(expected.Length > 25, $"{expected.Length} instruments");
+            ReceivedSpan? blocked = null;
+            await WaitAsync(
+                async () =>
+                {
+                    using HttpClient fresh = new() { BaseAddress = client.BaseAddress };
+                    await fresh.GetStringAsync("/quick");
+                    await fresh.GetStringAsync("/orders/7");
+                    blocked = receiver.Spans.FirstOrDefault(span =>
+                        span.Name.StartsWith("blocked GET /orders/", StringComparison.Ordinal) &&
+                        receiver.Spans.Any(request => request.Id == span.Parent));
+                    // The metric may come later than the span, and later than that of another endpoint.
+                    return blocked is not null && expected.All(one => receiver.Metrics.ContainsKey(one.Name)) &&
+                        receiver.Metrics["megapipe.blocked.duration"].Points.Any(IsOfOrders) &&
+                        receiver.Metrics.TryGetValue("kestrel.active_connections", out _);
+                },
+                () => $"{blocked}; " + string.Join(
+                    ", ", expected.Where(one => !receiver.Metrics.ContainsKey(one.Name))));
+            Assert.Equal("observed-test", receiver.Resource["service.name"]);
+            Assert.Equal(
+                expected.Order(),
+                receiver.Metrics.Values.Where(metric => metric.Scope == "MegaPipe.Kestrel")
+                    .Select(metric => (metric.Name, metric.Kind, metric.Unit)).Order());
+            Assert.All(receiver.Metrics.Values, metric => Assert.NotEmpty(metric.Description));
+            AssertAttributes(receiver, port);
+            Assert.Equal("MegaPipe.Kestrel", blocked!.Scope);
+            Assert.Equal("GET", blocked.Attributes["http.request.method"]);
+            Assert.Equal("/orders/{id:int}", blocked.Attributes["http.route"]);
+        }
+        finally
+        {
+            app.Kill();
+            await app.WaitForExitAsync();
+        }
+    }
+
+    private static bool IsOfOrders(IReadOnlyDictionary<string, object> point) =>
+        point.GetValueOrDefault("http.request.method") is "GET" &&
+        point.GetValueOrDefault("http.route") is "/orders/{id:int}";
+
+    private static void AssertAttributes(OtlpReceiver receiver, int port)
+    {
+        IReadOnlyDictionary<string, object>[] Points(string name) => [.. receiver.Metrics[name].Points];
+        Assert.All(Points("megapipe.connection.count"), point =>
+        {
+            Assert.Equal("127.0.0.1", point["server.address"]);
+            Assert.Equal((long)port, point["server.port"]);
+            Assert.Equal("tcp", point["network.transport"]);
+            Assert.Equal("ipv4", point["network.type"]);
+            Assert.IsType<long>(point["megapipe.channel"]);
+        });
+        Assert.All(
+            Points("megapipe.system_calls"), point => Assert.Equal(["megapipe.channel"], point.Keys));
+        Assert.Contains(
+            Points("megapipe.blocked.duration"),
+            point => IsOfOrders(point) && point["megapipe.thread"] is "carrier" or "pool");
+        Assert.Equal(
+            ["carrying", "spare"],
+            Points("megapipe.carrier.count").Select(point => point["megapipe.carrier.state"]).Order());
+        Assert.Equal(0.002, receiver.Metrics["megapipe.blocked.duration"].Bounds[0]); // as advised
+        // Kestrel's own say the same of the same connections.
+        Assert.Contains(Points("kestrel.active_connections"), point =>
+            (string)point["server.address"] == "127.0.0.1" && (long)point["server.port"] == port &&
+            (string)point["network.transport"] == "tcp" && (string)point["network.type"] == "ipv4");
+    }
+
+    /// <summary>As docs/GLOSSARY.md has them.</summary>
+    private static async Task<(string Name, string Kind, string Unit)[]> InstrumentsAsync()
+    {
+        string glossary = await File.ReadAllTextAsync(Path.Combine(s_sample, "../../docs/GLOSSARY.md"));
+        return
+        [
+            .. Instrument().Matches(glossary).Select(row =>
+                (row.Groups[1].Value, row.Groups[2].Value, row.Groups[3].Value)),
+        ];
+    }
+
     private static Process Start(int port, params (string Name, string Value)[] environment)
     {
         ProcessStartInfo start = new(Environment.ProcessPath is { } path && path.EndsWith("dotnet",
@@ -125,6 +216,9 @@ public sealed partial class ObservedTests
         socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
         return ((IPEndPoint)socket.LocalEndPoint!).Port;
     }
+
+    [GeneratedRegex(@"^\| `(megapipe\.[a-z_.]+)` \| ([a-z -]+), `([^`]+)` \|", RegexOptions.Multiline)]
+    private static partial Regex Instrument();
 
     [GeneratedRegex(@"\b(megapipe|kestrel)_[a-z_]+(?=\{)")]
     private static partial Regex Series();

@@ -111,6 +111,15 @@ public sealed class PageTests(Browser browser) : IClassFixture<Browser>
         await page.Keyboard.PressAsync("ArrowRight");
         Assert.Equal("view-turn", await FocusAsync(page));
         Assert.Contains("turn length", await TextAsync(page, "#legend"), StringComparison.Ordinal);
+        for (int i = 0; i < 6; i++)
+        {
+            await page.Keyboard.PressAsync("ArrowRight");
+        }
+
+        Assert.Equal("view-groups", await FocusAsync(page));
+        Assert.Contains("groups", await TextAsync(page, "#legend"), StringComparison.Ordinal);
+        await WaitAsync(page, "/Channel 0, groups: [1-9][0-9,]* groups now/.test("
+            + "document.querySelector('#lanes svg').getAttribute('aria-label'))");
         for (int i = 0; i < 4; i++)
         {
             await page.Keyboard.PressAsync("Tab");

@@ -2,6 +2,7 @@
 using System.Net;
 using System.Security.Claims;
 using System.Text.Json;
+using MegaPipe.Kestrel.Page.Internal;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
@@ -65,6 +66,41 @@ public sealed class RouteTests
         }
 
         await host.StopAsync().WaitAsync(TimeSpan.FromSeconds(10));
+    }
+
+    [Fact]
+    public async Task Events_OfMorePagesThanMayBeOpen_AreRefusedUntilOneIsClosed()
+    {
+        await using PageHost host = await PageHost.StartAsync();
+        Task<HttpResponseMessage> Open() => host.Client.GetAsync(
+            "/megapipe/events", HttpCompletionOption.ResponseHeadersRead);
+        Stack<HttpResponseMessage> open = [];
+        while (open.Count < PageRoutes.MaxStreams)
+        {
+            open.Push(await Open());
+            Assert.Equal(HttpStatusCode.OK, open.Peek().StatusCode);
+        }
+
+        using HttpResponseMessage refused = await Open();
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, refused.StatusCode);
+        open.Pop().Dispose();
+        long end = Environment.TickCount64 + 30_000;
+        while (true)
+        {
+            using HttpResponseMessage again = await Open();
+            if (again.StatusCode == HttpStatusCode.OK)
+            {
+                break;
+            }
+
+            Assert.True(Environment.TickCount64 < end);
+            await Task.Delay(20);
+        }
+
+        while (open.TryPop(out HttpResponseMessage? response))
+        {
+            response.Dispose();
+        }
     }
 
     [Fact]

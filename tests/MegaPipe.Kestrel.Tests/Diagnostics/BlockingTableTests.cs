@@ -104,6 +104,75 @@ public sealed class BlockingTableTests
     }
 
     [Fact]
+    public void TurnThatNobodyLookedAt_CountsFromTenHandOverTimes()
+    {
+        // It has a thread, and was back before the watcher could look at that.
+        StuckTurn Begin(long epoch) => _table.Begin(
+            _channel, 0, epoch, new Work(new WorkDescription("HTTP/1.1", "GET", "/a", "x")), ThreadProbe.CurrentId,
+            Stopwatch.GetTimestamp());
+        Begin(1);
+        _table.End(_channel, 1, 19 * s_millisecond);
+        Assert.Empty(_table.Report());
+        Begin(2);
+        _table.End(_channel, 2, 20 * s_millisecond);
+        Assert.Equal(20.0, Assert.Single(_table.Report()).Worst.TotalMilliseconds);
+    }
+
+    [Fact]
+    public void TurnThatHasJustBegun_IsNotShownAsStuck()
+    {
+        BlockingTable patient = new(NullLogger.Instance, TimeSpan.FromHours(1)) { Enabled = true };
+        Work work = new(new WorkDescription("HTTP/1.1", "GET", "/a", "x"));
+        patient.Begin(_channel, 0, 1, work, 0, Stopwatch.GetTimestamp());
+        Assert.Empty(patient.Report());
+        patient.Begin(_channel, 0, 2, work, 0, Stopwatch.GetTimestamp() - (3601 * Stopwatch.Frequency));
+        Assert.Equal(1, Assert.Single(patient.Report()).StuckNow);
+    }
+
+    [Fact]
+    public void WhatTheStuckThreadSays_NamesItUntilItHasARoute()
+    {
+        WorkDescription unrouted = new("HTTP/1.1", "GET", null, "(no endpoint)");
+        _table.Begin(_channel, 0, 1, new Work(unrouted), 0, Stopwatch.GetTimestamp());
+        _table.Tell(_channel, 1, unrouted with { Route = "/first", Name = "x" });
+        _table.Tell(_channel, 1, unrouted with { Route = "/second", Name = "x" }); // a later request
+        _table.Tell(_channel, 2, unrouted with { Route = "/other", Name = "x" });
+        _table.End(_channel, 1, 100 * s_millisecond);
+        Assert.Equal("GET /first", Assert.Single(_table.Report()).Title);
+    }
+
+    [Fact]
+    public void RouteThatIsKnownLater_IsShownWhileItIsStuck()
+    {
+        Work work = new(new WorkDescription("HTTP/1.1", "GET", null, "(no endpoint)"));
+        _table.Begin(_channel, 0, 1, work, 0, Stopwatch.GetTimestamp() - (100 * s_millisecond));
+        Assert.Equal("GET (no endpoint)", Assert.Single(_table.Report()).Title);
+        work.Description = new WorkDescription("HTTP/1.1", "GET", "/a", "x");
+        Assert.Equal("GET /a", Assert.Single(_table.Report()).Title);
+    }
+
+    [Fact]
+    public void Row_HasItsWorstTheChannelsAndWhatWasFoundMost()
+    {
+        BlockingRow row = new(new WorkDescription("HTTP/1.1", "GET", "/a", "x"));
+        (long Milliseconds, int Channel, ThreadState State)[] times =
+        [
+            (10, 1, ThreadState.WaitsForSystem), (40, 0, ThreadState.Unknown), (20, 1, ThreadState.WaitsForSystem),
+            (5, BlockingRow.Pool, ThreadState.Unknown), (5, 1, ThreadState.Computes), (5, 1, ThreadState.Unknown),
+        ];
+        foreach ((long milliseconds, int channel, ThreadState state) in times)
+        {
+            row.Add(milliseconds * s_millisecond, channel, state, isNew: true);
+        }
+
+        MegaPipeBlockedEndpoint report = row.Report([], 0);
+        Assert.Equal((6, 1, 85.0, 40.0), (
+            report.Count, report.OnPool, report.Total.TotalMilliseconds, report.Worst.TotalMilliseconds));
+        Assert.Equal(MegaPipeBlockingCause.SynchronousIO, report.Cause);
+        Assert.Equal([(0, 1L), (1, 4L)], report.HandOversByChannel.Select(pair => (pair.Key, pair.Value)).Order());
+    }
+
+    [Fact]
     public void Rows_OfTooManyEndpoints_ShareTheLast()
     {
         for (int i = 0; i < 2 * BlockingTable.MaxRows; i++)
@@ -131,6 +200,8 @@ public sealed class BlockingTableTests
 
     private sealed class Work(WorkDescription description) : IDescribedWork
     {
-        public WorkDescription? Describe() => description;
+        public WorkDescription Description { get; set; } = description;
+
+        public WorkDescription? Describe() => Description;
     }
 }

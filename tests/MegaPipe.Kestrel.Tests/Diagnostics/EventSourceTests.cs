@@ -30,7 +30,8 @@ public sealed class EventSourceTests
                 HttpPeer peer = host.ConnectPeerAsync().GetAwaiter().GetResult();
                 peer.GetAsync("/").GetAwaiter().GetResult();
                 Thread.Sleep(25);
-                return listener.Any("HandOver", text => text.EndsWith(",GET (no endpoint)", StringComparison.Ordinal));
+                return listener.Any("HandOver", text => text.StartsWith("0,", StringComparison.Ordinal)
+                    && text.EndsWith(",GET (no endpoint)", StringComparison.Ordinal));
             });
             await listener.Has("Blocked", text => text.StartsWith("GET (no endpoint),", StringComparison.Ordinal));
         }

@@ -23,6 +23,9 @@ internal static class MegaPipeMetrics
 
     private const string StateTag = "megapipe.carrier.state";
 
+    private static readonly KeyValuePair<string, object?>[] s_tags =
+        [.. Enumerable.Range(0, 128).Select(channel => new KeyValuePair<string, object?>(ChannelTag, channel))];
+
     private static readonly Lock s_sync = new();
     private static readonly Meter s_meter = new(MeterName, "1.0");
     private static readonly Histogram<int> s_eventsPerBatch = s_meter.CreateHistogram(
@@ -131,7 +134,12 @@ internal static class MegaPipeMetrics
     /// <summary>The thread of a channel, or of <see cref="BlockingRow.Pool"/>.</summary>
     public static string ThreadKind(int channel) => channel == BlockingRow.Pool ? "pool" : "carrier";
 
-    public static KeyValuePair<string, object?> Tag(int channel) => new(ChannelTag, channel);
+    /// <summary>Without a boxed number for each record, on machines of usual size.</summary>
+    public static KeyValuePair<string, object?> Tag(int channel)
+    {
+        KeyValuePair<string, object?>[] tags = s_tags;
+        return (uint)channel < (uint)tags.Length ? tags[channel] : new(ChannelTag, channel);
+    }
 
     public static void Add(HostMeter host)
     {
