@@ -1,5 +1,5 @@
-// Connections that live on, in virtual time: each asks, waits for its answer, pauses and asks again, and may move to another channel while it is
-// idle, by the transport's own policy.
+// Connections that live on, in virtual time: each asks, waits for its answer, pauses and asks again, and may move to
+// another channel while it is idle, by the transport's own policy.
 using MegaPipe.Kestrel.Internal.Balancing;
 
 namespace MegaPipe.Balance;
