@@ -28,8 +28,11 @@ internal sealed class Client(int port)
         samples.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
     });
 
-    /// <summary>Kept connections, all made before the first request.</summary>
-    public async Task<Load> AskKeptAsync(string path, int clients, TimeSpan time)
+    /// <summary>
+    /// Kept connections, all made before the first request; what is asked before <paramref name="settle"/> is over does
+    /// not count.
+    /// </summary>
+    public async Task<Load> AskKeptAsync(string path, int clients, TimeSpan time, TimeSpan settle = default)
     {
         Socket[] sockets = new Socket[clients];
         for (int i = 0; i < clients; i++)
@@ -41,13 +44,18 @@ internal sealed class Client(int port)
         AsyncLocal<Socket?> own = new();
         try
         {
-            return await LoadAsync(clients, time, async samples =>
+            long begun = Stopwatch.GetTimestamp();
+            Load load = await LoadAsync(clients, time, async samples =>
             {
                 Socket socket = own.Value ??= sockets[Interlocked.Increment(ref next)];
                 long start = Stopwatch.GetTimestamp();
                 await AskAsync(socket, path, close: false);
-                samples.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+                if (Stopwatch.GetElapsedTime(begun, start) >= settle)
+                {
+                    samples.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+                }
             }, () => own.Value = sockets[Interlocked.Increment(ref next)]);
+            return load with { PerSecond = load.PerSecond * (time / (time - settle)) };
         }
         finally
         {

@@ -9,8 +9,11 @@ internal static class Measurement
     private const int Channels = 4;
     private const int EqualConnections = 2_000;
     private const int SkewedClients = 64;
+    private const int LongLivedConnections = 64;
     private const int EqualUs = 20;
     private const int SkewedUs = 200;
+    private const int WaitingMs = 1;
+    private const string Kinds = "skewed: µs of CPU; waiting: ms that block the channel, and 50 µs of CPU for each";
     private const int HangMs = 10_000;
 
     /// <summary>A new connection every so many milliseconds while a channel is stuck.</summary>
@@ -19,9 +22,16 @@ internal static class Measurement
     private static readonly TimeSpan s_settle = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan s_time = TimeSpan.FromSeconds(6);
 
+    private static readonly string[] s_staysAndMoves = ["false", "true"];
+
+    private static readonly (string Path, string Scheduling)[] s_longLived =
+    [
+        ($"waiting/{WaitingMs}", "Inline"), ($"skewed/{SkewedUs}", "Adaptive"), ($"spin/{EqualUs}", "Adaptive"),
+    ];
+
     private static readonly string[] s_ways = ["Hash", "Balanced"];
 
-    /// <param name="args">measure [equal|skewed|hung] [ROUNDS] [OPTION=VALUE ...]</param>
+    /// <param name="args">measure [equal|skewed|skewed-cpu|longlived|hung] [ROUNDS] [OPTION=VALUE ...]</param>
     public static async Task<int> RunAsync(string[] args)
     {
         string what = args.Length > 1 ? args[1] : "all";
@@ -35,8 +45,18 @@ internal static class Measurement
 
         if (what is "all" or "skewed")
         {
-            met &= await SkewedAsync(rounds, "Inline", options);
-            await SkewedAsync(rounds, "Adaptive", options);
+            met &= await SkewedAsync(rounds, "Inline", $"waiting/{WaitingMs}", options);
+        }
+
+        if (what is "all" or "skewed-cpu")
+        {
+            await SkewedAsync(rounds, "Inline", $"skewed/{SkewedUs}", options);
+            await SkewedAsync(rounds, "Adaptive", $"skewed/{SkewedUs}", options);
+        }
+
+        if (what is "all" or "longlived")
+        {
+            await LongLivedAsync(rounds, options);
         }
 
         if (what is "all" or "hung")
@@ -76,11 +96,11 @@ internal static class Measurement
     }
 
     /// <summary>What hashes to channel 0 costs 20 times as much, a connection per request.</summary>
-    private static async Task<bool> SkewedAsync(int rounds, string scheduling, string[] options)
+    private static async Task<bool> SkewedAsync(int rounds, string scheduling, string path, string[] options)
     {
         Console.WriteLine(
-            $"{SkewedClients} clients, a connection per request, {SkewedUs} µs, 20 times as much where the connection "
-            + $"hashes to channel 0, {scheduling}:");
+            $"{SkewedClients} clients, a connection per request, /{path} ({Kinds}), 20 times as much where the "
+            + $"connection hashes to channel 0, {scheduling}:");
         List<double> rates = [];
         List<double> tails = [];
         for (int round = 0; round < rounds; round++)
@@ -89,8 +109,8 @@ internal static class Measurement
             foreach (string way in s_ways)
             {
                 await using Child server = await Child.StartAsync(way, scheduling, options);
-                await server.Client.AskAnewAsync($"/skewed/{SkewedUs}", SkewedClients, s_settle);
-                Load load = await server.Client.AskAnewAsync($"/skewed/{SkewedUs}", SkewedClients, s_time);
+                await server.Client.AskAnewAsync($"/{path}", SkewedClients, s_settle);
+                Load load = await server.Client.AskAnewAsync($"/{path}", SkewedClients, s_time);
                 Console.WriteLine(
                     $"  {way,-9} {load.PerSecond,9:N0} requests/s   half within {load.P50Ms:F1} ms, 99 % within "
                     + $"{load.P99Ms:F1} ms   failed {load.Failed}   {Told(await server.Client.StatusAsync())}");
@@ -109,6 +129,46 @@ internal static class Measurement
         Console.WriteLine($"  of Hash: {Range(rates)} of the throughput, {Range(tails)} of the 99th percentile");
         return Say("at least 1.5 times the throughput", Median(rates) >= 1.5) &
             Say("at most half the 99th percentile", Median(tails) <= 0.5);
+    }
+
+    /// <summary>
+    /// Kept connections, of which those of channel 0 cost 20 times as much: where they stay and where they move.
+    /// </summary>
+    private static async Task LongLivedAsync(int rounds, string[] options)
+    {
+        foreach ((string path, string scheduling) in s_longLived)
+        {
+            Console.WriteLine($"{LongLivedConnections} kept connections, /{path} ({Kinds}), {scheduling}:");
+            List<double> rates = [];
+            List<double> tails = [];
+            for (int round = 0; round < rounds; round++)
+            {
+                Load? staying = null;
+                foreach (string moves in s_staysAndMoves)
+                {
+                    await using Child server = await Child.StartAsync(
+                        "Balanced", scheduling, [$"MigrateConnections={moves}", .. options]);
+                    Load load = await server.Client.AskKeptAsync(
+                        $"/{path}", LongLivedConnections, s_settle + s_time, s_settle);
+                    Console.WriteLine(
+                        $"  {(staying is null ? "staying" : "moving"),-9} {load.PerSecond,9:N0} requests/s   half "
+                        + $"within {load.P50Ms:F1} ms, 99 % within {load.P99Ms:F1} ms   failed {load.Failed}   "
+                        + Told(await server.Client.StatusAsync()));
+                    if (staying is null)
+                    {
+                        staying = load;
+                    }
+                    else
+                    {
+                        rates.Add(load.PerSecond / staying.PerSecond);
+                        tails.Add(load.P99Ms / staying.P99Ms);
+                    }
+                }
+            }
+
+            Console.WriteLine(
+                $"  of staying: {Range(rates)} of the throughput, {Range(tails)} of the 99th percentile");
+        }
     }
 
     /// <summary>One handler blocks its channel; a client connects every few milliseconds.</summary>
@@ -150,7 +210,8 @@ internal static class Measurement
     private static string Told(Dictionary<string, long>[] channels) =>
         $"groups {string.Join('/', channels.Select(channel => channel["groups"]))} "
         + $"stolen {channels.Sum(channel => channel["steals_in"])} "
-        + $"migrated {channels.Sum(channel => channel["migrations"])}";
+        + $"migrated {channels.Sum(channel => channel["migrations"])} "
+        + $"moved {channels.Sum(channel => channel["moves_in"])}";
 
     private static bool Say(string aim, bool met)
     {

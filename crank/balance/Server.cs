@@ -14,6 +14,7 @@ namespace MegaPipe.Balance;
 internal static class Server
 {
     private const int HeavyFactor = 20;
+    private const int SpinUs = 50;
 
     /// <summary>Serves until its standard input ends.</summary>
     /// <param name="args">serve STEERING SCHEDULING [OPTION=VALUE ...], as the section MegaPipe has them.</param>
@@ -58,7 +59,9 @@ internal static class Server
     private static void ListenLocalhostV4(this Microsoft.AspNetCore.Server.Kestrel.Core.KestrelServerOptions kestrel) =>
         kestrel.Listen(System.Net.IPAddress.Loopback, 0);
 
-    /// <summary>/spin/US, /skewed/US: heavy where the connection hashes to channel 0, /block/MS, /status.</summary>
+    /// <summary>
+    /// /spin/US, /skewed/US and /waiting/MS: heavy where the connection hashes to channel 0, /block/MS, /status.
+    /// </summary>
     private static Task HandleAsync(HttpContext context, MegaPipeStatus status, MegaPipeSteering steering)
     {
         string[] path = context.Request.Path.Value!.Split('/', StringSplitOptions.RemoveEmptyEntries);
@@ -73,6 +76,13 @@ internal static class Server
         {
             case "block":
                 Thread.Sleep(amount);
+                break;
+            case "waiting":
+                // Mostly waits, as a handler that blocks does: what a channel can do is bound by its carrier, not by
+                // the CPUs of the machine.
+                int times = Hashes.First(context, steering, status.GetChannels().Count) == 0 ? HeavyFactor : 1;
+                Thread.Sleep(times * amount);
+                Spin(times * SpinUs);
                 break;
             case "skewed":
                 Spin(Hashes.First(context, steering, status.GetChannels().Count) == 0 ? amount * HeavyFactor : amount);

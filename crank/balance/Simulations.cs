@@ -7,6 +7,8 @@ internal static class Simulations
 {
     private const int SweepSeeds = 3;
 
+    private static readonly bool[] s_staysAndMoves = [false, true];
+
     private static readonly (string Name, double[] Values, Func<BalancingSettings, double, BalancingSettings> With)[]
         s_constants =
     [
@@ -35,6 +37,23 @@ internal static class Simulations
             .. Parallel(runs).Select(run => Row(
                 $"{run.pattern},{run.cores},{run.variant.Name}",
                 new Simulation(run.pattern, run.cores, run.variant, BalancingSettings.Default, arguments.Seed).Run())),
+        ]);
+        return 0;
+    }
+
+    /// <summary>Connections that live on: where they stay, and where they move.</summary>
+    public static int RunLongLived(Arguments arguments)
+    {
+        var runs =
+            from pattern in Enum.GetValues<LongPattern>()
+            from cores in arguments.Cores
+            from moves in s_staysAndMoves
+            select (pattern, cores, moves);
+        arguments.Write([
+            "pattern,channels,variant,requests,imbalance,p50_us,p99_us,max_us,served,stolen,moved,worst_of_hung_us",
+            .. Parallel(runs).Select(run => Row(
+                $"{run.pattern},{run.cores},{(run.moves ? "Moving" : "Staying")}",
+                new LongLived(run.pattern, run.cores, run.moves, arguments.Seed).Run())),
         ]);
         return 0;
     }

@@ -6,10 +6,12 @@ from .plots import COLOURS, MARKERS, _plt
 TITLES = {
     "Uniform": "uniform", "Skewed": "skewed: channel 0's hashes cost 20×", "Shifting": "the skew moves",
     "Bursty": "bursts of 20 ms", "HeavyTailed": "heavy tail", "Hung": "one channel stuck for 2 s",
+    "Even": "all cost the same", "HeavyChannel": "those of channel 0 cost 20×",
+    "HeavyShifts": "then those of channel 1", "HeavyFew": "2 % cost 50×",
 }
 
 
-def simulation(rows, folder):
+def simulation(rows, folder, name="balancing"):
     """A row of plots for imbalance, one for the 99th percentile, a column for each pattern."""
     pyplot = _plt()
     pyplot.rcParams["svg.hashsalt"] = "balance"  # the same rows, the same file
@@ -24,8 +26,8 @@ def simulation(rows, folder):
                                 key=lambda row: row["channels"])
                 axes.plot([row["channels"] for row in chosen], [row[key] * scale for row in chosen],
                           marker=MARKERS[number], markersize=4, color=COLOURS[number], label=variant,
-                          linewidth=2 if variant == "Balanced" else 1,
-                          linestyle="--" if variant in ("Hash", "Cpu") else "-")
+                          linewidth=2 if variant in ("Balanced", "Moving") else 1,
+                          linestyle="--" if variant in ("Hash", "Cpu", "Staying") else "-")
             axes.set_xscale("log", base=2)
             axes.grid(alpha=0.3)
             if key == "p99_us":
@@ -42,7 +44,7 @@ def simulation(rows, folder):
     grid[1][0].set_ylabel("99th percentile, ms")
     grid[0][-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
-    path = os.path.join(folder, "balancing.svg")
+    path = os.path.join(folder, f"{name}.svg")
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
     pyplot.close(figure)
     with open(path, encoding="utf-8") as file:

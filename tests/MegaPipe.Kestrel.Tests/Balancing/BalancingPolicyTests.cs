@@ -47,6 +47,78 @@ public sealed class BalancingPolicyTests(ITestOutputHelper output)
         },
         output.WriteLine, iter: 300, threads: 1);
 
+    /// <summary>
+    /// Whatever the channels do and whoever is seen at work there, and whatever part is his: he goes to another live
+    /// channel or stays, and from equal channels nobody goes.
+    /// </summary>
+    [Fact]
+    public void MoveConnection_AnythingIsTold_GoesToALiveChannelWithLessWork() => Gen.Select(
+        s_anything, Gen.Double[0, 1].Array[1, 20]).Sample(
+        (rounds, parts) =>
+        {
+            int channels = rounds[0].Length;
+            BalancingPolicy policy = new(channels, s_settings);
+            long[] turns = new long[channels];
+            double[] work = new double[channels];
+            for (int round = 0; round < rounds.Length; round++)
+            {
+                ChannelLook[] looks =
+                    [.. rounds[round].Select((look, i) => look with { Turns = turns[i] += look.Turns })];
+                policy.Look(looks);
+                for (int i = 0; i < channels; i++)
+                {
+                    work[i] += (looks[i].Work - work[i]) / s_settings.WorkLooks;
+                }
+
+                int victim = round % channels;
+                double part = parts[round % parts.Length];
+                int taker = policy.MoveConnection(victim, part);
+                if (taker < 0)
+                {
+                    continue;
+                }
+
+                Assert.NotEqual(victim, taker);
+                Assert.False(policy.IsHung(taker) || policy.IsBusy(taker) || policy.IsHung(victim));
+                Assert.True(work[victim] >= s_settings.WorkToMigrate);
+                Assert.True(work[taker] + (work[victim] * part) < work[victim]);
+                work[taker] += work[victim] * part;
+                work[victim] -= work[victim] * part;
+            }
+        },
+        output.WriteLine, iter: 300, threads: 1);
+
+    /// <summary>As with groups: it ends, also where the looks go on telling what was before the moves.</summary>
+    [Fact]
+    public void MoveConnection_OneChannelHasAll_MovesUntilTheyAreNearAndThenNothing()
+    {
+        const int connections = 50;
+        BalancingPolicy policy = new(4, s_settings);
+        double[] work = [1, 0.1, 0.1, 0.1];
+        long[] turns = new long[4];
+        int moved = 0;
+        int last = 0;
+        for (int round = 1; round < 2_000; round++)
+        {
+            policy.Look([.. work.Select((part, i) => new ChannelLook(++turns[i], false, true, part, 0, 0, 0, 1))]);
+            for (int i = 0; i < 4; i++)
+            {
+                if (policy.MoveConnection(i, 1.0 / connections) is >= 0 and int taker)
+                {
+                    double moves = work[i] / connections;
+                    work[i] -= moves;
+                    work[taker] += moves;
+                    moved++;
+                    last = round;
+                }
+            }
+        }
+
+        Assert.InRange(moved, 10, 400);
+        Assert.InRange(last, 1, 1_000);
+        Assert.True(work.Max() <= Math.Max(work.Average() * (s_settings.WorkApart + 0.1), s_settings.WorkToMigrate));
+    }
+
     [Fact]
     public void Look_ChannelHangsAndComesBack_ItsGroupsGoAndComeBack()
     {

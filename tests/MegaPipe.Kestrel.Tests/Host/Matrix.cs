@@ -188,10 +188,6 @@ public sealed class ConnectionMiddlewareOnMegaPipeLwsocketAlways()
 public sealed class ConnectionMiddlewareOnMegaPipeSmallBuffers()
     : ConnectionMiddlewareContract(TransportKind.MegaPipeSmallBuffers);
 
-[Trait("Transport", "MegaPipeMoving"), Trait("Area", "ConnectionMiddleware")]
-public sealed class ConnectionMiddlewareOnMegaPipeMoving()
-    : ConnectionMiddlewareContract(TransportKind.MegaPipeMoving);
-
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "ConnectionMiddleware")]
 public sealed class ConnectionMiddlewareOnMegaPipeFallback()
     : ConnectionMiddlewareContract(TransportKind.MegaPipeFallback);
@@ -217,9 +213,6 @@ public sealed class AbortedRequestOnMegaPipeLwsocketAlways()
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnMegaPipeSmallBuffers() : AbortedRequestContract(TransportKind.MegaPipeSmallBuffers);
-
-[Trait("Transport", "MegaPipeMoving"), Trait("Area", "AbortedRequest")]
-public sealed class AbortedRequestOnMegaPipeMoving() : AbortedRequestContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "AbortedRequest")]
 public sealed class AbortedRequestOnMegaPipeFallback() : AbortedRequestContract(TransportKind.MegaPipeFallback);

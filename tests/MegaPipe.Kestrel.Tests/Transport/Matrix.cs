@@ -72,9 +72,6 @@ public sealed class AcceptOnMegaPipeLwsocketAlways() : AcceptContract(TransportK
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Accept")]
 public sealed class AcceptOnMegaPipeSmallBuffers() : AcceptContract(TransportKind.MegaPipeSmallBuffers);
 
-[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Accept")]
-public sealed class AcceptOnMegaPipeMoving() : AcceptContract(TransportKind.MegaPipeMoving);
-
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Accept")]
 public sealed class AcceptOnMegaPipeFallback() : AcceptContract(TransportKind.MegaPipeFallback);
 
@@ -152,9 +149,6 @@ public sealed class HandleOnMegaPipeLwsocketAlways() : HandleContract(TransportK
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Handle")]
 public sealed class HandleOnMegaPipeSmallBuffers() : HandleContract(TransportKind.MegaPipeSmallBuffers);
-
-[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Handle")]
-public sealed class HandleOnMegaPipeMoving() : HandleContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Handle")]
 public sealed class HandleOnMegaPipeFallback() : HandleContract(TransportKind.MegaPipeFallback);
@@ -337,9 +331,6 @@ public sealed class LogOnMegaPipeLwsocketAlways() : LogContract(TransportKind.Me
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Log")]
 public sealed class LogOnMegaPipeSmallBuffers() : LogContract(TransportKind.MegaPipeSmallBuffers);
 
-[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Log")]
-public sealed class LogOnMegaPipeMoving() : LogContract(TransportKind.MegaPipeMoving);
-
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Log")]
 public sealed class LogOnMegaPipeFallback() : LogContract(TransportKind.MegaPipeFallback);
 
@@ -363,9 +354,6 @@ public sealed class MemoryOnMegaPipeLwsocketAlways() : MemoryContract(TransportK
 
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "Memory")]
 public sealed class MemoryOnMegaPipeSmallBuffers() : MemoryContract(TransportKind.MegaPipeSmallBuffers);
-
-[Trait("Transport", "MegaPipeMoving"), Trait("Area", "Memory")]
-public sealed class MemoryOnMegaPipeMoving() : MemoryContract(TransportKind.MegaPipeMoving);
 
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Memory")]
 public sealed class MemoryOnMegaPipeFallback() : MemoryContract(TransportKind.MegaPipeFallback);

@@ -161,7 +161,7 @@ internal abstract class Carried
         return table.Begin(this, Index, epoch, cost?.Work, _threadId, since);
     }
 
-    /// <summary>Whose continuation runs at this moment, or a moment ago; null: none. Any thread, without a lock.</summary>
+    /// <summary>Whose continuation runs now, or a moment ago; null: none. Any thread, without a lock.</summary>
     internal IDescribedWork? RunningWork
     {
         get

@@ -63,7 +63,7 @@ internal sealed class ContinuationCost(Carried? home = null, IDescribedWork? wor
     /// </summary>
     public bool LivesElsewhere => Volatile.Read(ref _elsewhere) > ElsewhereLimit;
 
-    /// <summary>Its connection lives there from now on. What other threads see of it decides for one run at most.</summary>
+    /// <summary>Its connection lives there from now on. Who sees that late decides for one run at most.</summary>
     public void MoveTo(Carried home) => Volatile.Write(ref _home, home);
 
     /// <summary>This thread begins (null: ends) to run a continuation with this cost.</summary>

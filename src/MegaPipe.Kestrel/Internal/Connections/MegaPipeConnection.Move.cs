@@ -73,7 +73,7 @@ internal sealed partial class MegaPipeConnection
     /// <summary>The carrier, when it is asked and after each write.</summary>
     private void TryBeginMove()
     {
-        if (_input.Pressure.Flow == ReadFlow.Moving)
+        if (_moveTo is null || _input.Pressure.Flow == ReadFlow.Moving)
         {
             return;
         }
@@ -144,13 +144,13 @@ internal sealed partial class MegaPipeConnection
             return ChannelError.Canceled;
         }
 
+        Journey journey = new(this, from, target, handle);
         if (Interlocked.CompareExchange(ref _asks, (int)ConnectionAsks.Away, 0) != 0)
         {
-            target.Arrivals.Forget(); // somebody has just asked for something: it is not idle
+            journey.Forget(); // somebody has just asked for something: it is not idle
             return ChannelError.Canceled;
         }
 
-        Journey journey = new(this, from, target, handle);
         from.Replace(this, journey, journey);
         Count(-1);
         from.MovedOutCount++;
@@ -241,9 +241,15 @@ internal sealed partial class MegaPipeConnection
         /// <summary>The old side: it was not sent.</summary>
         public void Cancel()
         {
+            Forget();
+            _connection.StayOn(_from, this);
+        }
+
+        /// <summary>It does not come to be.</summary>
+        public void Forget()
+        {
             _to.Arrivals.Release(Number);
             _to.Arrivals.Forget();
-            _connection.StayOn(_from, this);
         }
 
         public void OnEvent(in ChannelEvent channelEvent)

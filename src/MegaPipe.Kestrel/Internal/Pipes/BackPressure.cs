@@ -22,7 +22,7 @@ internal enum ReadFlow
     /// <summary>As Paused, and the peer's FIN comes behind what is unread.</summary>
     PausedAtEnd,
 
-    /// <summary>The connection is to move to another channel. The read is canceled, and no other is armed here.</summary>
+    /// <summary>The connection is to move to another channel: the read is canceled, or was.</summary>
     Moving,
 
     /// <summary>The connection is closing: the read's last event is the end, whatever it says.</summary>

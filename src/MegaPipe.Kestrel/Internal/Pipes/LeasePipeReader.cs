@@ -87,7 +87,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
         }
     }
 
-    /// <summary>The application waits for data, and there is none. A cancel or a token may end that at any moment.</summary>
+    /// <summary>The application waits, and there is no data. A cancel or a token may end that at any moment.</summary>
     public bool IsAwaitedInVain
     {
         get
