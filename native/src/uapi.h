@@ -14,6 +14,8 @@
  * fast sender gets past mp_read_pause, at the price of one request per so many bytes. */
 #define MP_LEASED_RUN_BYTES (256u * 1024u)
 
+#define MP_RECV_BUNDLE (1U << 4) /* 6.10: one receive fills several buffers of the group, in the ring's order */
+
 #define MP_RWF_NOSIGNAL 0x100 /* 6.18: no SIGPIPE of a write to a pipe */
 
 #ifndef IORING_ENTER_NO_IOWAIT
