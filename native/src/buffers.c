@@ -20,7 +20,7 @@ static void add(struct mp_buffers *buffers, uint32_t lease)
 	entry->addr = (uint64_t)(uintptr_t)mp_buffers_address(buffers, lease);
 	entry->len = buffers->bytes;
 	entry->bid = (uint16_t)lease;
-	buffers->tail++;
+	buffers->positions[lease] = buffers->tail++;
 }
 
 static uint64_t ring_bytes(const struct mp_buffers *buffers)
@@ -28,9 +28,16 @@ static uint64_t ring_bytes(const struct mp_buffers *buffers)
 	return (uint64_t)buffers->count * sizeof(struct io_uring_buf);
 }
 
+/* Even, as positions follow. */
 static uint64_t memory_bytes(const struct mp_buffers *buffers)
 {
-	return (uint64_t)buffers->count * buffers->bytes;
+	return ((uint64_t)buffers->count * buffers->bytes + 1) & ~(uint64_t)1;
+}
+
+static void take_into_use(struct mp_buffers *buffers, uint32_t up_to)
+{
+	while (buffers->used < up_to)
+		add(buffers, buffers->used++);
 }
 
 int32_t mp_buffers_open(struct mp_buffers *buffers, uint32_t count, uint32_t bytes)
@@ -44,17 +51,17 @@ int32_t mp_buffers_open(struct mp_buffers *buffers, uint32_t count, uint32_t byt
 	if (map == MAP_FAILED)
 		return -ENOMEM;
 	buffers->ring = map;
-	buffers->mapping = mp_memory_open(memory_bytes(buffers) + count);
+	buffers->mapping = mp_memory_open(memory_bytes(buffers) + count * (sizeof *buffers->positions + 1));
 	if (!buffers->mapping) {
 		munmap(buffers->ring, ring_bytes(buffers));
 		buffers->ring = NULL;
 		return -ENOMEM;
 	}
 	buffers->memory = buffers->mapping->address;
-	buffers->leased = buffers->memory + memory_bytes(buffers);
+	buffers->positions = (uint16_t *)(void *)(buffers->memory + memory_bytes(buffers));
+	buffers->leased = (uint8_t *)(buffers->positions + count);
 	memset(buffers->leased, 0, count);
-	for (uint32_t i = 0; i < count; i++)
-		add(buffers, i);
+	take_into_use(buffers, count < MP_BUFFERS_FIRST ? count : MP_BUFFERS_FIRST);
 	return 0;
 }
 
@@ -69,7 +76,7 @@ void mp_buffers_close(struct mp_buffers *buffers)
 
 void mp_buffers_lease(struct mp_buffers *buffers, uint32_t lease)
 {
-	MP_ASSERT(lease < buffers->count);
+	MP_ASSERT(lease < buffers->used);
 	MP_ASSERT(!buffers->leased[lease]);
 	buffers->leased[lease] = 1;
 	buffers->out++;
@@ -88,8 +95,27 @@ int32_t mp_buffers_release(struct mp_buffers *buffers, uint32_t lease)
 	return 0;
 }
 
+uint32_t mp_buffers_next(const struct mp_buffers *buffers, uint32_t lease)
+{
+	uint16_t position = (uint16_t)(buffers->positions[lease] + 1);
+
+	/* The entry is as it was: it is written again once round, which needs the buffers behind `lease` back. */
+	return buffers->ring->bufs[position & (buffers->count - 1)].bid;
+}
+
+bool mp_buffers_grow(struct mp_buffers *buffers)
+{
+	if (!buffers->grown && buffers->used < buffers->count) {
+		/* A power of two, as `count` and the first ones. */
+		take_into_use(buffers, buffers->used * 2);
+		buffers->grown = true;
+	}
+	return buffers->grown || buffers->out < buffers->used;
+}
+
 void mp_buffers_publish(struct mp_buffers *buffers)
 {
+	buffers->grown = false;
 	if (buffers->visible == buffers->tail)
 		return;
 	buffers->visible = buffers->tail;

@@ -92,6 +92,11 @@ struct mp_channel {
 	uint32_t owed_tail;
 	uint32_t starved_head; /* leased reads waiting for buffers, oldest first */
 	uint32_t starved_tail;
+	struct {
+		uint32_t slot;
+		uint32_t next;  /* the first of their buffers */
+		uint32_t bytes; /* 0: none */
+	} pieces; /* of a completion that filled several buffers: those that had no room among the caller's events */
 	uint32_t renew_after; /* MP_RENEW_AFTER; tests have less */
 	uint32_t closed_late; /* lightweight sockets closed since the last renewal began */
 	uint32_t renew_next;  /* the slot that is next, or MP_NO_SLOT between renewals */
@@ -219,6 +224,10 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_read_cancel(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
 		       struct mp_event *event);
+/* The next event of channel->pieces. */
+void mp_read_piece(struct mp_channel *channel, struct mp_event *event);
+/* Gives the buffers of a completion back that brings no data to anybody. */
+void mp_read_stale(struct mp_channel *channel, const struct io_uring_cqe *completion);
 void mp_read_unstarve(struct mp_channel *channel, struct mp_slot *slot);
 /* Arms starved reads, the oldest first, one for each buffer that is free. */
 void mp_read_feed(struct mp_channel *channel);

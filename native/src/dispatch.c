@@ -11,16 +11,12 @@
 /* 146 years: a longer time-out is none, so that the deadline cannot overflow. */
 #define MAX_TIMEOUT_NS (INT64_MAX / 2)
 
-/* A completion whose slot is gone. Its buffer, if it took one, goes back to the kernel. */
+/* A completion whose slot is gone. Its buffers, if it took some, go back to the kernel. */
 static void stale(struct mp_channel *channel, const struct io_uring_cqe *completion)
 {
 	MP_COUNT(channel, stale_events, 1);
-	if (completion->flags & IORING_CQE_F_BUFFER) {
-		uint32_t lease = completion->flags >> IORING_CQE_BUFFER_SHIFT;
-
-		mp_buffers_lease(&channel->buffers, lease);
-		(void)mp_buffers_release(&channel->buffers, lease);
-	}
+	if (completion->flags & IORING_CQE_F_BUFFER)
+		mp_read_stale(channel, completion);
 }
 
 static bool complete(struct mp_channel *channel, const struct io_uring_cqe *completion, struct mp_event *event)
@@ -125,6 +121,16 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 	return written;
 }
 
+/* What is left of a completion that filled several buffers, before anything else happens to its slot. */
+static uint32_t pieces(struct mp_channel *channel, struct mp_event *events, uint32_t capacity)
+{
+	uint32_t count = 0;
+
+	while (count < capacity && channel->pieces.bytes)
+		mp_read_piece(channel, &events[count++]);
+	return count;
+}
+
 /* Turns waiting completions into at most `capacity` events; *seen tells how many completions there were. */
 static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, uint32_t *seen)
 {
@@ -141,6 +147,7 @@ static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32
 		mp_ring_seen(&channel->ring, 1);
 		(*seen)++;
 		count += complete(channel, &completion, &events[count]);
+		count += pieces(channel, events + count, capacity - count);
 	}
 	return count;
 }
@@ -232,7 +239,8 @@ static int32_t dispatch(struct mp_channel *channel, struct mp_event *events, uin
 	mp_ends_sweep(channel);
 	mp_read_feed(channel);
 	mp_arrive_settle(channel);
-	count = mp_owed_settle(channel, events, capacity);
+	count = pieces(channel, events, capacity);
+	count += mp_owed_settle(channel, events + count, capacity - count);
 	count += reap(channel, events + count, capacity - count, &seen);
 	if (count > 0) {
 		mp_batch_filled(channel);

@@ -14,6 +14,8 @@
  * fast sender gets past mp_read_pause, at the price of one request per so many bytes. */
 #define MP_LEASED_RUN_BYTES (256u * 1024u)
 
+#define MP_RECV_BUNDLE (1U << 4) /* 6.10: one receive fills several buffers of the group, in the ring's order */
+
 /* An accept that waits before it tries, and the completion that tells it that more connections wait. */
 #ifndef IORING_ACCEPT_POLL_FIRST
 #define IORING_ACCEPT_POLL_FIRST (1U << 2) /* 6.10 */

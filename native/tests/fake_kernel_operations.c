@@ -26,7 +26,23 @@ static void read_once(struct fake_request *request)
 		fake_finish(request, result, 0);
 }
 
-/* A multishot receive: a completion for each piece. */
+/* Fills the buffer and, for a request that asks so, those behind it. The bytes. */
+static int32_t fill_buffers(struct fake_request *request, uint8_t *address, uint32_t bytes)
+{
+	bool bundle = request->sqe.ioprio & MP_RECV_BUNDLE;
+	int32_t part = fake_file_read(request->file, address, bytes), total = part;
+
+	FAKE_RULE(part > 0);
+	while (bundle && part == (int32_t)bytes && fake_file(request->file)->count &&
+	       !fake_chance(fake_chances.shorten) && fake_buffer_take(request->ring, &address, &bytes) >= 0) {
+		part = fake_file_read(request->file, address, bytes);
+		FAKE_RULE(part > 0);
+		total += part;
+	}
+	return total;
+}
+
+/* A multishot receive: a completion for each piece, or for several. */
 static void receive_leased(struct fake_request *request)
 {
 	struct fake_file *file = fake_file(request->file);
@@ -63,8 +79,7 @@ static void receive_leased(struct fake_request *request)
 			fake_finish(request, lease, 0);
 			return;
 		}
-		result = fake_file_read(request->file, address, bytes);
-		FAKE_RULE(result > 0);
+		result = fill_buffers(request, address, bytes);
 		flags = IORING_CQE_F_BUFFER | (uint32_t)lease << IORING_CQE_BUFFER_SHIFT;
 		if (!fake_room(request->ring) || fake_chance(fake_chances.end_multishot)) {
 			fake_finish(request, result, flags);

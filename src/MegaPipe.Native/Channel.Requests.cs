@@ -101,11 +101,12 @@ internal sealed unsafe partial class Channel
     public int ReadPause(long handle) => Filled(NativeMethods.mp_read_pause(Pointer, handle));
 
     /// <summary>The receive buffer of a lease. Any thread.</summary>
-    public LeasedBuffer Buffer(uint lease) => _buffers[lease];
+    public LeasedBuffer Buffer(uint lease) => _buffers[lease] ??=
+        new LeasedBuffer(_memory, lease, _firstBuffer + ((nint)lease * _bufferBytes), _bufferBytes);
 
     /// <summary>The bytes that a leased Read event brought, until <see cref="Release"/>.</summary>
     public Memory<byte> LeaseMemory(in ChannelEvent leased) =>
-        _buffers[leased.Lease].Slice(leased.Data, leased.Result);
+        Buffer(leased.Lease).Slice(leased.Data, leased.Result);
 
     /// <summary>
     /// Gives a lease back; its memory must not be touched any more. Twice is misuse and ends the process.

@@ -26,7 +26,11 @@ internal sealed unsafe partial class Channel : IDisposable
     public const uint DefaultBatchThreshold = 32;
 
     private readonly SafeChannelHandle _handle;
-    private readonly LeasedBuffer[] _buffers;
+    // Made when a buffer is filled first: most of a channel's never are.
+    private readonly LeasedBuffer?[] _buffers;
+    private readonly LeaseMemory _memory;
+    private readonly nint _firstBuffer;
+    private readonly int _bufferBytes;
     private readonly uint _batchThreshold;
     private nint _channel;
 
@@ -37,12 +41,15 @@ internal sealed unsafe partial class Channel : IDisposable
     private int _visitors;
     private bool _disposed;
 
-    private Channel(nint channel, uint batchThreshold, LeasedBuffer[] buffers)
+    private Channel(nint channel, uint batchThreshold, int bufferBytes)
     {
         _batchThreshold = batchThreshold;
         _handle = new SafeChannelHandle(channel);
         _channel = channel;
-        _buffers = buffers;
+        _memory = new LeaseMemory(channel);
+        _firstBuffer = NativeMethods.mp_lease_address(channel, 0);
+        _bufferBytes = bufferBytes;
+        _buffers = new LeasedBuffer?[CountBuffers(channel)];
     }
 
     /// <summary>The number of receive buffers, and so of leases that can be out at a time.</summary>
@@ -73,7 +80,7 @@ internal sealed unsafe partial class Channel : IDisposable
         nint pointer;
         int result = NativeMethods.mp_create(&copy, &pointer);
         channel = result < 0 ? null
-            : new Channel(pointer, threshold, CreateBuffers(pointer, (int)copy.BufferBytes));
+            : new Channel(pointer, threshold, (int)copy.BufferBytes);
         return result;
     }
 
@@ -228,17 +235,16 @@ internal sealed unsafe partial class Channel : IDisposable
         return result;
     }
 
-    private static LeasedBuffer[] CreateBuffers(nint channel, int bytes)
+    /// <summary>The count is the library's own default where the configuration has none.</summary>
+    private static uint CountBuffers(nint channel)
     {
-        // The count is the library's own default where the configuration has none.
-        List<LeasedBuffer> buffers = [];
-        LeaseMemory memory = new(channel);
-        for (uint i = 0; NativeMethods.mp_lease_address(channel, i) is var address and not 0; i++)
+        uint count = 0;
+        while (NativeMethods.mp_lease_address(channel, count) != 0)
         {
-            buffers.Add(new LeasedBuffer(memory, i, address, bytes));
+            count++;
         }
 
-        return [.. buffers];
+        return count;
     }
 
     private bool TryVisit()

@@ -85,6 +85,8 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 		slot->flags &= ~(uint32_t)MP_SLOT_LIMITED;
 		if (channel->reads_limited) {
 			request->file_index = MP_LEASED_RUN_BYTES; /* optlen in newer headers */
+			/* One receive fills as many buffers as the socket has data for. */
+			request->ioprio |= MP_RECV_BUNDLE;
 			slot->flags |= MP_SLOT_LIMITED;
 		}
 	}
@@ -219,18 +221,45 @@ static bool end(struct mp_channel *channel, struct mp_slot *slot, int32_t result
 	return true;
 }
 
-/* A piece of data in one of our buffers. */
-static void lease(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
+/* A piece of data in one of our buffers. What the next buffers hold of it stays for mp_read_piece. */
+static void lease(struct mp_channel *channel, struct mp_slot *slot, uint32_t number, uint32_t bytes,
 		  struct mp_event *event)
 {
-	uint32_t number = completion->flags >> IORING_CQE_BUFFER_SHIFT;
+	uint32_t piece = bytes < channel->buffers.bytes ? bytes : channel->buffers.bytes;
 
-	MP_ASSERT((uint32_t)completion->res <= channel->buffers.bytes);
 	mp_buffers_lease(&channel->buffers, number);
 	MP_COUNT(channel, leases_out, 1);
-	mp_event_fill(channel, event, slot, MP_STAGE_READ, completion->res, MP_EVENT_LEASED | MP_EVENT_MORE);
+	mp_event_fill(channel, event, slot, MP_STAGE_READ, (int32_t)piece, MP_EVENT_LEASED | MP_EVENT_MORE);
 	event->lease = number;
 	event->data = (uint64_t)(uintptr_t)mp_buffers_address(&channel->buffers, number);
+	channel->pieces.bytes = bytes - piece;
+	if (bytes > piece) {
+		channel->pieces.slot = mp_slot_index(&channel->handles, slot);
+		/* Now: when this lease has come back, its place is another one. */
+		channel->pieces.next = mp_buffers_next(&channel->buffers, number);
+	}
+}
+
+void mp_read_piece(struct mp_channel *channel, struct mp_event *event)
+{
+	lease(channel, &channel->handles.slots[channel->pieces.slot], channel->pieces.next, channel->pieces.bytes,
+	      event);
+}
+
+void mp_read_stale(struct mp_channel *channel, const struct io_uring_cqe *completion)
+{
+	uint32_t number = completion->flags >> IORING_CQE_BUFFER_SHIFT, bytes = channel->buffers.bytes;
+
+	/* The end of the stream may come with an empty buffer. */
+	for (int64_t left = completion->res;; left -= bytes) {
+		uint32_t next = mp_buffers_next(&channel->buffers, number);
+
+		mp_buffers_lease(&channel->buffers, number);
+		(void)mp_buffers_release(&channel->buffers, number);
+		if (left <= (int64_t)bytes)
+			break;
+		number = next;
+	}
 }
 
 static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
@@ -240,20 +269,18 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 
 	if (completion->res > 0) {
 		MP_ASSERT(completion->flags & IORING_CQE_F_BUFFER);
-		lease(channel, slot, completion, event);
+		lease(channel, slot, completion->flags >> IORING_CQE_BUFFER_SHIFT, (uint32_t)completion->res, event);
 		if (!last)
 			return true;
 		written = true;
 	} else if (completion->flags & IORING_CQE_F_BUFFER) {
-		/* The end of the stream may come with an empty buffer. */
-		mp_buffers_lease(&channel->buffers, completion->flags >> IORING_CQE_BUFFER_SHIFT);
-		(void)mp_buffers_release(&channel->buffers, completion->flags >> IORING_CQE_BUFFER_SHIFT);
+		mp_read_stale(channel, completion);
 	}
 	if (!last)
 		return written;
 
 	/* A kernel that knows no limit (before 6.17) refuses it: a run goes on until the socket or the buffers are
-	 * empty. */
+	 * empty, a buffer at a time. */
 	if (completion->res == -EINVAL && (slot->flags & MP_SLOT_LIMITED)) {
 		channel->reads_limited = false;
 		refused = true;
@@ -270,7 +297,7 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 		if (ending) {
 			/* PAUSED ends it for a closing slot too: same event. */
 			mp_owe(channel, slot, MP_OWED_PAUSED);
-		} else if (completion->res == -ENOBUFS && channel->buffers.out == channel->buffers.count) {
+		} else if (completion->res == -ENOBUFS && !mp_buffers_grow(&channel->buffers)) {
 			starve(channel, slot);
 		} else if (completion->res == -EAGAIN) {
 			mp_owe(channel, slot, MP_OWED_POLL_READ);

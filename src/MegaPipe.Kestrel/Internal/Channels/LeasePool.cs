@@ -11,7 +11,7 @@ internal sealed class LeasePool
 {
     private readonly TransportChannel _channel;
     private readonly Channel _native;
-    private readonly Lease[] _leases;
+    private readonly Lease?[] _leases; // made when a buffer is filled first
     private Lease? _returned; // the newest, linked to the older ones
     private int _out;
     private volatile bool _low;
@@ -20,11 +20,7 @@ internal sealed class LeasePool
     {
         _channel = channel;
         _native = native;
-        _leases = new Lease[native.BufferCount];
-        for (int i = 0; i < _leases.Length; i++)
-        {
-            _leases[i] = new Lease(this, native.Buffer((uint)i));
-        }
+        _leases = new Lease?[native.BufferCount];
     }
 
     /// <summary>
@@ -36,7 +32,7 @@ internal sealed class LeasePool
     /// <summary>The carrier: the lease that a read event brought, with its data.</summary>
     public ReceiveSegment Take(in ChannelEvent channelEvent)
     {
-        Lease lease = _leases[channelEvent.Lease];
+        Lease lease = _leases[channelEvent.Lease] ?? Make(channelEvent.Lease);
         lease.Fill(channelEvent.Result);
         if (++_out >= _leases.Length * 3 / 4)
         {
@@ -44,6 +40,19 @@ internal sealed class LeasePool
         }
 
         return lease;
+    }
+
+    private Lease Make(uint number)
+    {
+        try
+        {
+            return _leases[number] = new Lease(this, _native.Buffer(number));
+        }
+        catch (OutOfMemoryException)
+        {
+            _native.Release(number); // the connection ends, the buffer stays
+            throw;
+        }
     }
 
     /// <summary>The carrier: gives a lease back at once.</summary>
