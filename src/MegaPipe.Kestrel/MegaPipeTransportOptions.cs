@@ -49,7 +49,7 @@ public enum MegaPipeProfile
     Latency,
 
     /// <summary>
-    /// It sleeps 200 µs longer than until the first event, as long as that brings more events (Linux 6.12).
+    /// It sleeps at once, whatever else the default may come to do. Today the same as <see cref="Balanced"/>.
     /// </summary>
     Efficiency,
 }

@@ -14,8 +14,6 @@ internal sealed record Waiting(TimeSpan Spin, int MostSpinners, TimeSpan MinWait
     /// </summary>
     private static readonly TimeSpan s_spin = TimeSpan.FromMicroseconds(100);
 
-    private static readonly TimeSpan s_minWait = TimeSpan.FromMicroseconds(200);
-
     /// <summary>What this process has; tests give others.</summary>
     public static Waiting Resolve(MegaPipeProfile profile) =>
         Resolve(profile, Environment.ProcessorCount, profile == MegaPipeProfile.Latency && CpuQuota.Exists());
@@ -26,7 +24,8 @@ internal sealed record Waiting(TimeSpan Spin, int MostSpinners, TimeSpan MinWait
         MegaPipeProfile.Latency when cpus < 2 => None("the process has one CPU"),
         MegaPipeProfile.Latency when quota => None("a cgroup limits the process's CPU time"),
         MegaPipeProfile.Latency => new Waiting(s_spin, cpus - 1, TimeSpan.Zero, null),
-        MegaPipeProfile.Efficiency => new Waiting(TimeSpan.Zero, 0, s_minWait, null),
+        // To gather for 200 µs (MinWait) took more CPU than to sleep at once: 0.26 against 0.16 of stock's at 5,000
+        // requests/s on 64 connections, and 232 µs for a lone client. The answer's own completion counts as gathered.
         _ => None(null),
     };
 
