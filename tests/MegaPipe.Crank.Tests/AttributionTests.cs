@@ -71,7 +71,7 @@ public sealed class AttributionTests : IDisposable
 
     [LoadJobTheory]
     [InlineData("30,40,20,10,10,10,10,10", 3)] // the third second costs twice the last ones
-    [InlineData("10,10,10,11,10,10,10,10", 0)]
+    [InlineData("10,10,11,10,10,10,10,10", 0)]
     public async Task ColdStart_SettlesAfterTheLastDearSecond(string costs, int expected)
     {
         string visits = string.Join(',', costs.Split(',').Select(
