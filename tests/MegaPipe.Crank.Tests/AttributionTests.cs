@@ -71,7 +71,7 @@ public sealed class AttributionTests : IDisposable
 
     [LoadJobTheory]
     [InlineData("30,40,20,10,10,10,10,10", 3)] // the third second costs twice the last ones
-    [InlineData("10,10,10,11,10,10,10,10", 0)]
+    [InlineData("10,10,11,10,10,10,10,10", 0)]
     public async Task ColdStart_SettlesAfterTheLastDearSecond(string costs, int expected)
     {
         string visits = string.Join(',', costs.Split(',').Select(
@@ -94,10 +94,10 @@ public sealed class AttributionTests : IDisposable
             """{"first": [30], "early": [20], "total": [15], "last": [10], "settledAfter": [9]}""";
         string document = Path.Combine(_folder, "page.md");
         await File.WriteAllTextAsync(document, "before\n<!-- measured: cold -->\nold\n<!-- end -->\nbehind\n");
-        await File.WriteAllTextAsync(Path.Combine(_folder, "cold.json"), $$$"""
+        await File.WriteAllTextAsync(Path.Combine(_folder, "cold.json"), $$"""
             {"command": "crank/cold-start --target before=megapipe@/tmp/me/artifacts --output /tmp/x",
              "machine": {"date": "2026-01-02"}, "runtimeSettings": "s",
-             "scenarios": [{"name": "json", "targets": {"sockets": {"summary": {{{Summary}}}, "starts": []}}}]}
+             "scenarios": [{"name": "json", "targets": {"sockets": {"summary": {{Summary}}, "starts": []} } }]}
             """);
         (int exitCode, string text) = await RunProcessAsync(
             Path.Combine(Repository.Crank, "publish"), $"--{kind} {_folder} --file {document}");
