@@ -30,9 +30,10 @@ internal sealed class Client(int port)
 
     /// <summary>
     /// Kept connections, all made before the first request; what is asked before <paramref name="settle"/> is over does
-    /// not count.
+    /// not count. Each pauses after its answer, so that a channel with light ones has room.
     /// </summary>
-    public async Task<Load> AskKeptAsync(string path, int clients, TimeSpan time, TimeSpan settle = default)
+    public async Task<Load> AskKeptAsync(
+        string path, int clients, TimeSpan time, TimeSpan settle = default, TimeSpan pause = default)
     {
         Socket[] sockets = new Socket[clients];
         for (int i = 0; i < clients; i++)
@@ -53,6 +54,11 @@ internal sealed class Client(int port)
                 if (Stopwatch.GetElapsedTime(begun, start) >= settle)
                 {
                     samples.Add(Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+                }
+
+                if (pause > TimeSpan.Zero)
+                {
+                    await Task.Delay(pause);
                 }
             }, () => own.Value = sockets[Interlocked.Increment(ref next)]);
             return load with { PerSecond = load.PerSecond * (time / (time - settle)) };

@@ -104,6 +104,55 @@ public sealed class MovingTests
         }
     }
 
+    /// <summary>All heavy connections are on one channel, which the balancer sees by itself.</summary>
+    [Fact]
+    public async Task Balancer_OneChannelHasAllTheWork_ItsConnectionsMove()
+    {
+        await using TransportHarness harness = TransportHarness.Create(TransportKind.MegaPipe, settings =>
+            settings.MegaPipe = options =>
+            {
+                options.Channels = 2;
+                options.Steering = MegaPipeSteering.Balanced;
+                options.Scheduling = MegaPipeScheduling.Inline;
+                options.LocalPerStolen = 0;
+                options.MigrateConnections = true;
+            });
+        IConnectionListener listener = await harness.BindAsync();
+        List<ConnectedPair> heavy = [];
+        while (heavy.Count < 8)
+        {
+            ConnectedPair pair = await harness.ConnectAsync(listener);
+            if (((MegaPipeConnection)pair.Server).Channel.Index == 0)
+            {
+                heavy.Add(pair);
+                continue;
+            }
+
+            pair.Client.Dispose();
+            await pair.Server.DisposeAsync().InTime();
+        }
+
+        using CancellationTokenSource enough = new();
+        List<Task> all = [.. heavy.Select(pair => EchoAsync(pair.Server, () => Thread.Sleep(2)))];
+        all.AddRange(heavy.Select(AskAsync));
+        await Eventually.True(() => Sum(harness, "moves_out") > 0);
+        await enough.CancelAsync();
+        await Task.WhenAll(all).InTime();
+        Assert.True(Counter(harness, 1, "moves_in") > 0);
+        Assert.True(harness.Logs.Count(118) > 0);
+
+        async Task AskAsync(ConnectedPair pair)
+        {
+            while (!enough.IsCancellationRequested)
+            {
+                await pair.Client.SendAllAsync("x");
+                Assert.Equal("x"u8.ToArray(), await pair.Client.ReceiveExactlyAsync(1));
+            }
+
+            pair.Client.Shutdown(SocketShutdown.Send);
+        }
+    }
+
     [Fact]
     public async Task Move_OptionIsOff_NothingMovesByItself()
     {
@@ -294,14 +343,21 @@ public sealed class MovingTests
         int served = 0;
         foreach (ConnectedPair pair in pairs)
         {
+            int received = 0;
             try
             {
                 await pair.Client.SendAllAsync("y");
-                served += (await pair.Client.ReceiveExactlyAsync(1)).Length;
+                received = await pair.Client.ReceiveAsync(new byte[1]).InTime();
             }
-            catch (Exception error) when (error is SocketException or IOException or EndOfStreamException)
+            catch (SocketException)
+            {
+            }
+
+            served += received;
+            if (received == 0)
             {
                 await Eventually.True(() => ((MegaPipeConnection)pair.Server).EndReason is not null);
+                await pair.Server.DisposeAsync().InTime();
             }
         }
 
@@ -352,7 +408,7 @@ public sealed class MovingTests
         });
 
     /// <summary>Sends back what comes, until the client ends, the read is canceled, or the connection breaks.</summary>
-    private static async Task EchoAsync(ConnectionContext server)
+    private static async Task EchoAsync(ConnectionContext server, Action? work = null)
     {
         try
         {
@@ -365,6 +421,7 @@ public sealed class MovingTests
                 }
 
                 server.Transport.Input.AdvanceTo(result.Buffer.End);
+                work?.Invoke();
                 await server.Transport.Output.FlushAsync();
                 if (result.IsCompleted || result.IsCanceled)
                 {

@@ -49,9 +49,6 @@ public sealed class HalfCloseOnMegaPipeLwsocketAlways() : HalfCloseContract(Tran
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "HalfClose")]
 public sealed class HalfCloseOnMegaPipeSmallBuffers() : HalfCloseContract(TransportKind.MegaPipeSmallBuffers);
 
-[Trait("Transport", "MegaPipeMoving"), Trait("Area", "HalfClose")]
-public sealed class HalfCloseOnMegaPipeMoving() : HalfCloseContract(TransportKind.MegaPipeMoving);
-
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "Http1")]
 public sealed class Http1OnMegaPipeFallback() : Http1Contract(TransportKind.MegaPipeFallback);
 

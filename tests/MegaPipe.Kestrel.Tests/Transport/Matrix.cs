@@ -123,9 +123,6 @@ public sealed class UnixSocketOnMegaPipeLwsocketAlways() : UnixSocketContract(Tr
 [Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "UnixSocket")]
 public sealed class UnixSocketOnMegaPipeSmallBuffers() : UnixSocketContract(TransportKind.MegaPipeSmallBuffers);
 
-[Trait("Transport", "MegaPipeMoving"), Trait("Area", "UnixSocket")]
-public sealed class UnixSocketOnMegaPipeMoving() : UnixSocketContract(TransportKind.MegaPipeMoving);
-
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "UnixSocket")]
 public sealed class UnixSocketOnMegaPipeFallback() : UnixSocketContract(TransportKind.MegaPipeFallback);
 
