@@ -14,6 +14,9 @@
  * fast sender gets past mp_read_pause, at the price of one request per so many bytes. */
 #define MP_LEASED_RUN_BYTES (256u * 1024u)
 
+/* ... and the run of a connection that has not filled a buffer: so many full ones at most. */
+#define MP_SHORT_RUN_BUFFERS 16u
+
 #define MP_RECV_BUNDLE (1U << 4) /* 6.10: one receive fills several buffers of the group, in the ring's order */
 
 /* An accept that waits before it tries, and the completion that tells it that more connections wait. */

@@ -17,10 +17,39 @@ static void begin_with_buffers(uint32_t count, uint32_t bytes)
 	rig_open(&rig, &config);
 }
 
+/* Takes so many bytes, as many events as they come in. */
+static void receive(const struct rig_link *link, int32_t bytes)
+{
+	while (bytes > 0) {
+		struct mp_event event = rig_take(&rig, link->handle, MP_STAGE_READ);
+
+		CHECK(event.result > 0);
+		bytes -= event.result;
+		CHECK_EQUAL(0, mp_release(rig.channel, event.lease));
+	}
+	CHECK_EQUAL(0, bytes);
+}
+
 static void stop_reading(const struct rig_link *link)
 {
 	CHECK_EQUAL(0, mp_read_pause(rig.channel, link->handle));
 	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link->handle, MP_STAGE_READ).result);
+}
+
+/* A connection, with 16 buffers of 3 bytes, that has filled so many that several are filled at a time. */
+static struct rig_link stream(void)
+{
+	struct rig_link link;
+
+	begin_with_buffers(16, 3);
+	link = pair(false);
+	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
+	for (uint32_t i = 0; i < MP_SHORT_RUN_BUFFERS; i++) {
+		say(&link, "abc");
+		receive(&link, 3);
+	}
+	CHECK(mp_flush(rig.channel) >= 0);
+	return link;
 }
 
 /* An event for each buffer, in the order in which the ring had them; also where the events are taken one at a time and
@@ -31,10 +60,7 @@ static void receive_of_several_buffers_is_told_in_order(void)
 	struct rig_link link;
 	uint32_t first = UINT32_MAX;
 
-	begin_with_buffers(16, 3);
-	link = pair(false);
-	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
-	CHECK(mp_flush(rig.channel) >= 0);
+	link = stream();
 	for (uint32_t round = 0; round < 50; round++) {
 		uint32_t at = 0;
 
@@ -57,6 +83,7 @@ static void receive_of_several_buffers_is_told_in_order(void)
 	}
 	if (first != UINT32_MAX)
 		CHECK_EQUAL(0, mp_release(rig.channel, first));
+	CHECK(fake_bundles > 0);
 	CHECK_EQUAL(0, rig_counters(&rig).leases_out);
 	stop_reading(&link);
 	unlink_pair(&link);
@@ -69,10 +96,7 @@ static void pause_between_the_buffers_of_a_receive_loses_none(void)
 	struct rig_link link;
 	char text[9];
 
-	begin_with_buffers(16, 3);
-	link = pair(false);
-	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
-	CHECK(mp_flush(rig.channel) >= 0);
+	link = stream();
 	say(&link, "abcdefghi");
 	for (uint32_t at = 0; at < sizeof text;) {
 		struct mp_event event;
@@ -85,7 +109,33 @@ static void pause_between_the_buffers_of_a_receive_loses_none(void)
 		CHECK_EQUAL(0, mp_release(rig.channel, event.lease));
 	}
 	CHECK(!memcmp(text, "abcdefghi", sizeof text));
+	CHECK_EQUAL(1, fake_bundles);
 	CHECK_EQUAL(-ECANCELED, rig_take(&rig, link.handle, MP_STAGE_READ).result);
+	unlink_pair(&link);
+	end();
+}
+
+/* Who fills no buffer is received from one buffer at a time, however long it lasts; who does gets several at a time, and
+ * loses that with the run in which it comes to its senses. */
+static void only_a_stream_is_received_into_several_buffers(void)
+{
+	struct rig_link link;
+
+	begin_with_buffers(16, 4);
+	link = pair(false);
+	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
+	for (uint32_t i = 0; i < 8 * MP_SHORT_RUN_BUFFERS; i++) {
+		say(&link, "abc");
+		receive(&link, 3);
+	}
+	CHECK(rig_counters(&rig).rearms >= 4);
+	CHECK_EQUAL(0, fake_bundles);
+	for (uint32_t i = 0; i < 2 * MP_SHORT_RUN_BUFFERS; i++) {
+		say(&link, "abcdefgh");
+		receive(&link, 8);
+	}
+	CHECK(fake_bundles > 0);
+	stop_reading(&link);
 	unlink_pair(&link);
 	end();
 }
@@ -162,6 +212,7 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		TEST(receive_of_several_buffers_is_told_in_order),
 		TEST(pause_between_the_buffers_of_a_receive_loses_none),
+		TEST(only_a_stream_is_received_into_several_buffers),
 		TEST(several_buffers_of_a_stale_completion_come_back),
 		TEST(buffers_come_into_use_when_they_are_needed),
 		TEST(reads_that_find_no_buffer_together_double_them_once),

@@ -25,6 +25,7 @@ bool fake_no_nosignal;
 bool fake_no_accept_wait;
 uint32_t fake_vain_accepts, fake_refused_accepts;
 uint32_t fake_waits;
+uint32_t fake_bundles;
 uint32_t fake_cq_entries;
 bool fake_releases_late;
 uint32_t fake_late_most;
@@ -70,7 +71,7 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_vain_accepts = fake_refused_accepts = 0;
 	fake_on_yield = NULL;
 	fake_gathered_us = fake_gathered_count = 0;
-	fake_waits = 0;
+	fake_waits = fake_bundles = 0;
 	failure.count = enter_failure.count = post_failure.count = 0;
 	fake_requests_begin();
 	fake_files_begin();

@@ -114,6 +114,8 @@ extern uint32_t fake_gathered_us, fake_gathered_count;
 extern uint32_t fake_refused;
 /* Waits that give nothing: mp_ring_wait. */
 extern uint32_t fake_waits;
+/* Receives that have filled several buffers. */
+extern uint32_t fake_bundles;
 /* As before 6.18: writes without signal are refused. */
 extern bool fake_no_nosignal;
 /* As before 6.10: accepts that are to wait before they try are refused. */

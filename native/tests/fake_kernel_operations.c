@@ -29,6 +29,7 @@ static void read_once(struct fake_request *request)
 /* Fills the buffer and, for a request that asks so, those behind it. The bytes. */
 static int32_t fill_buffers(struct fake_request *request, uint8_t *address, uint32_t bytes)
 {
+	uint32_t one_buffer = bytes;
 	bool bundle = request->sqe.ioprio & MP_RECV_BUNDLE;
 	int32_t part = fake_file_read(request->file, address, bytes), total = part;
 
@@ -39,6 +40,7 @@ static int32_t fill_buffers(struct fake_request *request, uint8_t *address, uint
 		FAKE_RULE(part > 0);
 		total += part;
 	}
+	fake_bundles += total > (int32_t)one_buffer;
 	return total;
 }
 
@@ -59,8 +61,11 @@ static void receive_leased(struct fake_request *request)
 		fake_finish(request, -ENOBUFS, 0);
 		return;
 	}
-	request->done = 1;
+	if (!request->done)
+		request->done = 1; /* and the bytes of the run */
 	for (;;) {
+		bool limited;
+
 		if (!file->count) {
 			result = fake_file_read(request->file, NULL, 0);
 			/* Some kernels hand out a buffer with the end of the stream. */
@@ -81,7 +86,10 @@ static void receive_leased(struct fake_request *request)
 		}
 		result = fill_buffers(request, address, bytes);
 		flags = IORING_CQE_F_BUFFER | (uint32_t)lease << IORING_CQE_BUFFER_SHIFT;
-		if (!fake_room(request->ring) || fake_chance(fake_chances.end_multishot)) {
+		request->done += (uint32_t)result;
+		/* Linux cuts the last receive of a run, and this one does not: the limit is no less one. */
+		limited = request->sqe.file_index && request->done > request->sqe.file_index;
+		if (limited || !fake_room(request->ring) || fake_chance(fake_chances.end_multishot)) {
 			fake_finish(request, result, flags);
 			return;
 		}

@@ -65,6 +65,15 @@ void mp_read_feed(struct mp_channel *channel)
 	}
 }
 
+/* To look for several buffers costs each receive, so only a connection whose last one filled its buffer has it. Others
+ * are asked again after a shorter run. */
+static uint32_t run_bytes(const struct mp_channel *channel, const struct mp_slot *slot)
+{
+	uint64_t few = (uint64_t)channel->buffers.bytes * MP_SHORT_RUN_BUFFERS;
+
+	return slot->streams || few > MP_LEASED_RUN_BYTES ? MP_LEASED_RUN_BYTES : (uint32_t)few;
+}
+
 bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 {
 	bool once = slot->read_state == MP_READ_ONCE;
@@ -84,9 +93,9 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 		request->buf_group = 0;
 		slot->flags &= ~(uint32_t)MP_SLOT_LIMITED;
 		if (channel->reads_limited) {
-			request->file_index = MP_LEASED_RUN_BYTES; /* optlen in newer headers */
-			/* One receive fills as many buffers as the socket has data for. */
-			request->ioprio |= MP_RECV_BUNDLE;
+			request->file_index = run_bytes(channel, slot); /* optlen in newer headers */
+			if (slot->streams)
+				request->ioprio |= MP_RECV_BUNDLE;
 			slot->flags |= MP_SLOT_LIMITED;
 		}
 	}
@@ -269,6 +278,7 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 
 	if (completion->res > 0) {
 		MP_ASSERT(completion->flags & IORING_CQE_F_BUFFER);
+		slot->streams = (uint32_t)completion->res >= channel->buffers.bytes;
 		lease(channel, slot, completion->flags >> IORING_CQE_BUFFER_SHIFT, (uint32_t)completion->res, event);
 		if (!last)
 			return true;
