@@ -353,6 +353,8 @@ internal sealed class Simulation(Pattern pattern, int channels, Variant variant,
 
         public bool IsBusy(int channel) => simulation._policy.IsBusy(channel);
 
+        public bool IsBusyForLong(int channel) => simulation._policy.IsBusyForLong(channel);
+
         public bool IsHung(int channel) => simulation._policy.IsHung(channel);
 
         public bool IsAsleep(int channel) => !simulation._channels[channel].Running;

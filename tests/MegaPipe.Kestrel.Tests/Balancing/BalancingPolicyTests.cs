@@ -264,6 +264,27 @@ public sealed class BalancingPolicyTests(ITestOutputHelper output)
         Assert.Equal([(0, 3), (1, 2)], moves);
     }
 
+    [Fact]
+    public void Look_BusyForMoreThanABurst_IsBusyForLongUntilItIsNoLongerBusy()
+    {
+        BalancingPolicy policy = new(2, s_settings);
+        for (int round = 0; round < s_settings.LongBusyLooks; round++)
+        {
+            Assert.False(policy.IsBusyForLong(0));
+            policy.Look([new(round, false, true, 1, 5, 0, 1, 9), new(round, true, true, 0, 0, 0, 0, 0)]);
+            Assert.True(policy.IsBusy(0));
+        }
+
+        Assert.True(policy.IsBusyForLong(0));
+        for (int round = 0; round < 50; round++)
+        {
+            policy.Look([new(round, true, true, 0, 0, 0, 0, 0), new(round, true, true, 0, 0, 0, 0, 0)]);
+            Assert.False(policy.IsBusyForLong(0) && !policy.IsBusy(0));
+        }
+
+        Assert.False(policy.IsBusyForLong(0));
+    }
+
     /// <summary>Between the two thresholds a channel stays what it is.</summary>
     [Fact]
     public void Look_PressureBetweenTheThresholds_NoFlapping()

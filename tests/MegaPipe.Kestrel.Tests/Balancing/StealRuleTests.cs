@@ -70,6 +70,19 @@ public sealed class StealRuleTests(ITestOutputHelper output)
         Assert.Equal([-1, -1], Many(board, 2, ref next));
     }
 
+    /// <summary>What a burst leaves behind is even; what makes a channel busy for long is not its number.</summary>
+    [Theory]
+    [InlineData(540, 500, false, -1)]
+    [InlineData(539, 500, false, 1)]
+    [InlineData(540, 500, true, 1)]
+    public void Choose_BusyAndTheOtherHasMore_OnlyOnceItIsBusyForLong(int other, int own, bool forLong, int taker)
+    {
+        Board board = new(
+            [new(Busy: true, Long: forLong, Connections: own), new(Asleep: true, Connections: other)]);
+        int next = 0;
+        Assert.Equal(taker, StealRule.Choose(in board, 0, ref next, LocalPerStolen));
+    }
+
     /// <summary>Long-lived connections count, too; but a few more are not worth a transfer.</summary>
     [Theory]
     [InlineData(508, 500, -1)]
@@ -97,13 +110,15 @@ public sealed class StealRuleTests(ITestOutputHelper output)
 
     private sealed record Square(
         bool Busy = false, bool Hung = false, bool Asleep = false, int Connections = 0, long Local = 0,
-        long Stolen = 0);
+        long Stolen = 0, bool Long = false);
 
     private readonly struct Board(Square[] squares) : IAcceptBoard
     {
         public int Channels => squares.Length;
 
         public bool IsBusy(int channel) => squares[channel].Busy;
+
+        public bool IsBusyForLong(int channel) => squares[channel].Long;
 
         public bool IsHung(int channel) => squares[channel].Hung;
 

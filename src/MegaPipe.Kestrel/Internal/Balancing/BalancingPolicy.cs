@@ -61,6 +61,9 @@ internal sealed class BalancingPolicy
     /// <summary>It is much fuller than the others: its new connections are better off elsewhere.</summary>
     public bool IsBusy(int channel) => _channels[channel].Busy;
 
+    /// <summary>It is busy for more than a burst: it is not the number of its connections that makes it so.</summary>
+    public bool IsBusyForLong(int channel) => _channels[channel].BusyLooks >= _settings.LongBusyLooks;
+
     /// <summary>It makes no progress: it gets nothing new, and others drain its queue.</summary>
     public bool IsHung(int channel) => _channels[channel].Hung;
 
@@ -93,6 +96,7 @@ internal sealed class BalancingPolicy
             ref Judged channel = ref _channels[i];
             double others = live > 1 ? (sum - channel.Average) / (live - 1) : double.PositiveInfinity;
             channel.Busy = !channel.Hung && IsBusyNow(in channel, looks[i].Pressure, others);
+            channel.BusyLooks = channel.Busy ? channel.BusyLooks + 1 : 0;
         }
 
         return MoveForHung();
@@ -309,6 +313,7 @@ internal sealed class BalancingPolicy
         public double Work; // on average, over a longer time
         public long Turns;
         public long Migrated;
+        public int BusyLooks;
         public int Still;
         public int Moving;
         public bool Busy;

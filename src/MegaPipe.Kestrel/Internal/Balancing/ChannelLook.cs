@@ -38,6 +38,12 @@ internal sealed record BalancingSettings
     /// <summary>Looks of which the moving average mostly consists.</summary>
     public int AverageLooks { get; init; } = 4;
 
+    /// <summary>
+    /// Looks after which a busy channel gives connections to those that have more of them, too: its own are heavier. A
+    /// burst of new connections is over by then.
+    /// </summary>
+    public int LongBusyLooks { get; init; } = 30;
+
     /// <summary>Looks without progress after which a channel counts as hung.</summary>
     public int HungLooks { get; init; } = 10;
 

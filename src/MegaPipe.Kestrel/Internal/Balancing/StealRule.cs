@@ -8,6 +8,9 @@ internal interface IAcceptBoard
 
     bool IsBusy(int channel);
 
+    /// <summary>And that for longer than a burst of connections lasts.</summary>
+    bool IsBusyForLong(int channel);
+
     bool IsHung(int channel);
 
     /// <summary>It waits for the kernel: its own queue is empty.</summary>
@@ -37,8 +40,10 @@ internal static class StealRule
     /// </summary>
     /// <remarks>
     /// A busy channel gives to those that are not, in turn: to one that sleeps, and to one that works once for each
-    /// <paramref name="localPerStolen"/> connections of its own (Affinity-Accept). A channel that is not busy only
-    /// compares itself with one other, in turn, and gives where it has clearly more connections.
+    /// <paramref name="localPerStolen"/> connections of its own (Affinity-Accept). One that has clearly more connections
+    /// gets none of a channel that a burst of them made busy: the burst ends, and connections that are kept would lie
+    /// unevenly for as long as they live. A channel that is not busy only compares itself with one other, in turn, and
+    /// gives where it has clearly more connections.
     /// </remarks>
     /// <param name="board">What there is to see.</param>
     /// <param name="self">The channel that has accepted.</param>
@@ -54,10 +59,12 @@ internal static class StealRule
         }
 
         bool busy = board.IsBusy(self);
+        bool burst = busy && !board.IsBusyForLong(self);
         for (int tries = busy ? channels : 2; tries > 0; tries--)
         {
             next = (next + 1) % channels;
-            if (next == self || board.IsHung(next) || board.IsBusy(next))
+            if (next == self || board.IsHung(next) || board.IsBusy(next) ||
+                (burst && IsCrowded(board.Connections(next), board.Connections(self))))
             {
                 continue;
             }

@@ -319,6 +319,8 @@ internal sealed partial class Balancer : IBalancer
 
         public bool IsBusy(int channel) => balancer._policy.IsBusy(channel);
 
+        public bool IsBusyForLong(int channel) => balancer._policy.IsBusyForLong(channel);
+
         public bool IsHung(int channel) => balancer._policy.IsHung(channel);
 
         public bool IsAsleep(int channel) => balancer._places[channel].Channel.IsWaiting;
