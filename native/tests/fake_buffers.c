@@ -115,8 +115,7 @@ static void pause_between_the_buffers_of_a_receive_loses_none(void)
 	end();
 }
 
-/* Who fills no buffer is received from one buffer at a time, however long it lasts; who does gets several at a time, and
- * loses that with the run in which it comes to its senses. */
+/* Who fills no buffer gets one at a time, however long it lasts; who does gets several at a time from its next run. */
 static void only_a_stream_is_received_into_several_buffers(void)
 {
 	struct rig_link link;

@@ -40,10 +40,10 @@ internal static class StealRule
     /// </summary>
     /// <remarks>
     /// A busy channel gives to those that are not, in turn: to one that sleeps, and to one that works once for each
-    /// <paramref name="localPerStolen"/> connections of its own (Affinity-Accept). One that has clearly more connections
-    /// gets none of a channel that a burst of them made busy: the burst ends, and connections that are kept would lie
-    /// unevenly for as long as they live. A channel that is not busy only compares itself with one other, in turn, and
-    /// gives where it has clearly more connections.
+    /// <paramref name="localPerStolen"/> connections of its own (Affinity-Accept). One that has clearly more of them
+    /// gets none of a channel that a burst made busy: the burst ends, and connections that are kept would lie unevenly
+    /// for as long as they live. A channel that is not busy only compares itself with one other, in turn, and gives
+    /// where it has clearly more connections.
     /// </remarks>
     /// <param name="board">What there is to see.</param>
     /// <param name="self">The channel that has accepted.</param>
