@@ -14,6 +14,8 @@
 #define FAKE_FDS 1024u
 #define FAKE_INBOX_BYTES 4096u
 #define FAKE_BACKLOG 64u
+/* A request that has waited so often for room is given to a worker (APOLL_MAX_RETRY). */
+#define FAKE_POLLS 127u
 /* The end that a receive has missed is asked for within this time: a second, and what a schedule passes at once. */
 #define FAKE_DEAF_NS 4000000000
 
@@ -92,7 +94,7 @@ struct fake_request {
 	struct fake_ring *ring;
 	uint32_t file;
 	uint64_t number; /* in the order in which requests were taken */
-	uint32_t done, bytes;
+	uint32_t done, bytes, polls;
 	struct iovec *vectors;
 	uint32_t vector_count;
 	uint64_t checksum;

@@ -101,12 +101,13 @@ static void receive_leased(struct fake_request *request)
 	}
 }
 
-/* Sockets are asked with MSG_WAITALL; a pipe answers with what it took. */
+/* A write answers with what was taken, unless MSG_WAITALL asks a socket for all of it. */
 static void write_some(struct fake_request *request)
 {
 	uint32_t skip = request->done;
 	int32_t result = -EAGAIN;
 	bool socket = fake_file(request->file)->socket, quiet = !socket && (request->sqe.rw_flags & MP_RWF_NOSIGNAL);
+	bool all = socket && (request->sqe.msg_flags & MSG_WAITALL);
 
 	if (quiet && fake_no_nosignal) {
 		fake_finish(request, -EOPNOTSUPP, 0);
@@ -130,8 +131,10 @@ static void write_some(struct fake_request *request)
 		request->done += (uint32_t)result;
 	if (request->done == request->bytes)
 		fake_finish(request, (int32_t)request->bytes, 0);
-	else if (result > 0 && (socket ? fake_chance(fake_chances.fault) : 1))
+	else if (result > 0 && (all ? fake_chance(fake_chances.fault) : 1))
 		fake_finish(request, (int32_t)request->done, 0);
+	else if (result > 0)
+		FAKE_RULE(++request->polls < FAKE_POLLS); /* a worker would wait for the peer */
 	else if (result < 0 && (result != -EAGAIN || !waits(request)))
 		fake_finish(request, request->done ? (int32_t)request->done : result, 0);
 }

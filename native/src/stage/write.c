@@ -1,4 +1,8 @@
-/* Stage write: everything that was asked for, or an error. What the kernel sends in part goes on from there. */
+/* Stage write: everything that was asked for, or an error. What the kernel sends in part goes on from there.
+ *
+ * A send does not ask for all of it (MSG_WAITALL). The kernel polls for room up to 127 times for one request, and then
+ * gives it to a worker, which waits in the send for as long as the peer likes. No size keeps a request below that: to a
+ * peer with a small window a poll sends a few bytes. A request that ends with the part it sent has polled once. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sys/socket.h>
@@ -48,7 +52,7 @@ static bool issue_vectors(struct mp_channel *channel, struct mp_slot *slot)
 	slot->message.msg_iovlen = slot->vector_count;
 	request->addr = (uint64_t)(uintptr_t)&slot->message;
 	request->len = 1;
-	request->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+	request->msg_flags = MSG_NOSIGNAL;
 	mp_batch_target(request, slot);
 	return true;
 }
@@ -67,7 +71,7 @@ bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot)
 	request->addr = (uint64_t)(uintptr_t)slot->write_from;
 	request->len = slot->write_bytes - slot->write_done;
 	if (slot->kind == MP_KIND_SOCKET) {
-		request->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+		request->msg_flags = MSG_NOSIGNAL;
 	} else {
 		request->off = UINT64_MAX;
 		spare_the_signal(channel, slot, request);
