@@ -97,7 +97,10 @@ int32_t mp_buffers_release(struct mp_buffers *buffers, uint32_t lease)
 
 uint32_t mp_buffers_next(const struct mp_buffers *buffers, uint32_t lease)
 {
-	uint16_t position = (uint16_t)(buffers->positions[lease] + 1);
+	uint16_t position;
+
+	MP_ASSERT(lease < buffers->used);
+	position = (uint16_t)(buffers->positions[lease] + 1);
 
 	/* The entry is as it was: it is written again once round, which needs the buffers behind `lease` back. */
 	return buffers->ring->bufs[position & (buffers->count - 1)].bid;
