@@ -123,7 +123,12 @@ public abstract class BadInputContract(TransportKind kind, ITestOutputHelper out
         }
 
         await host.AssertServesAsync();
-        Assert.Equal(0, host.Logs.Count(LogCapture.ConnectionError));
+
+        // Stock's read may take the reset's error away; its send meets a broken pipe then, which it logs as an error.
+        if (kind.IsMegaPipe() || stage != "response")
+        {
+            Assert.Equal(0, host.Logs.Count(LogCapture.ConnectionError));
+        }
     }
 
     [Fact]
