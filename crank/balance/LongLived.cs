@@ -176,36 +176,17 @@ internal sealed class LongLived
         }
     }
 
-    /// <summary>As Balancer.MoveConnection.</summary>
     private void MoveOne(int from, double now)
     {
-        WorkSamples<Connection> working = _all[from].Working;
-        for (int i = 0; i < WorkSamples<Connection>.Most; i++)
+        int to = _policy.MoveConnection(
+            from, _all[from].Working, _all[from].Connections,
+            seen => seen.Channel != from ? Mobility.Gone : now - seen.MovedAt < 1_000_000 ? Mobility.Stays
+                : Mobility.Moves,
+            out Connection? connection);
+        if (to >= 0)
         {
-            if (working[i] is not { } connection)
-            {
-                continue;
-            }
-
-            if (connection.Channel != from)
-            {
-                working.Remove(connection);
-                continue;
-            }
-
-            if (now - connection.MovedAt < 1_000_000)
-            {
-                continue;
-            }
-
-            int to = _policy.MoveConnection(from, working.Part(connection, _all[from].Connections));
-            if (to >= 0)
-            {
-                working.Remove(connection);
-                (connection.MoveTo, connection.TriesLeft) = (to, Tries);
-                TryMove(connection, now);
-                return;
-            }
+            (connection!.MoveTo, connection.TriesLeft) = (to, Tries);
+            TryMove(connection, now);
         }
     }
 

@@ -178,6 +178,44 @@ internal sealed class BalancingPolicy
         return taker;
     }
 
+    /// <summary>
+    /// Looks through who was seen at work on <paramref name="victim"/>, the newest first, for a connection that is to
+    /// move: where to, or -1. Who has gone, or moves, is forgotten.
+    /// </summary>
+    /// <param name="victim">The channel.</param>
+    /// <param name="working">Who was seen at work there.</param>
+    /// <param name="connections">Connections that live there.</param>
+    /// <param name="ask">What a connection may do.</param>
+    /// <param name="mover">The connection that is to move, or null.</param>
+    public int MoveConnection<T>(
+        int victim, WorkSamples<T> working, int connections, Func<T, Mobility> ask, out T? mover)
+        where T : class
+    {
+        for (int i = 0; i < WorkSamples<T>.Most; i++)
+        {
+            mover = working[i];
+            if (mover is null)
+            {
+                continue;
+            }
+
+            Mobility mobility = ask(mover);
+            int taker = mobility == Mobility.Moves ? MoveConnection(victim, working.Part(mover, connections)) : -1;
+            if (taker >= 0 || mobility == Mobility.Gone)
+            {
+                working.Remove(mover);
+            }
+
+            if (taker >= 0)
+            {
+                return taker;
+            }
+        }
+
+        mover = null;
+        return -1;
+    }
+
     private void JudgeProgress(ref Judged channel, in ChannelLook look)
     {
         bool moves = look.Carried && (look.Asleep || look.Turns != channel.Turns);

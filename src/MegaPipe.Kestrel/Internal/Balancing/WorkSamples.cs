@@ -1,6 +1,19 @@
 // Which connections a channel works for: who was seen at work there at the last looks.
 namespace MegaPipe.Kestrel.Internal.Balancing;
 
+/// <summary>What a connection that was seen at work may do now.</summary>
+internal enum Mobility
+{
+    /// <summary>It is no longer there.</summary>
+    Gone,
+
+    /// <summary>It has moved a short while ago.</summary>
+    Stays,
+
+    /// <summary>It may move.</summary>
+    Moves,
+}
+
 /// <summary>
 /// One look in so many milliseconds finds a connection as often as it works. So those with much work are found, and
 /// nobody measures what each of them costs. Oldest out.

@@ -42,35 +42,20 @@ internal sealed partial class Balancer
     private void MoveConnection(int from)
     {
         Place place = _places[from];
-        int connections = Volatile.Read(ref place.Channel.ConnectionCount);
-        for (int i = 0; i < WorkSamples<MegaPipeConnection>.Most; i++)
+        int to = _policy.MoveConnection(
+            from, place.Working, Volatile.Read(ref place.Channel.ConnectionCount), place.MobilityOf,
+            out MegaPipeConnection? connection);
+        if (to >= 0)
         {
-            if (place.Working[i] is not { } connection)
-            {
-                continue;
-            }
-
-            if (connection.EndReason is not null || !ReferenceEquals(connection.Channel, place.Channel))
-            {
-                place.Working.Remove(connection);
-                continue;
-            }
-
-            if (Environment.TickCount64 - connection.MovedAtMs < StaysMs)
-            {
-                continue;
-            }
-
-            int to = _policy.MoveConnection(from, place.Working.Part(connection, connections));
-            if (to >= 0)
-            {
-                place.Working.Remove(connection);
-                TransportLog.ConnectionMoves(_logger, connection, from, to);
-                connection.AskToMove(_places[to].Channel);
-                return;
-            }
+            TransportLog.ConnectionMoves(_logger, connection!, from, to);
+            connection!.AskToMove(_places[to].Channel);
         }
     }
+
+    private static Mobility MobilityOf(MegaPipeConnection connection, TransportChannel channel) =>
+        connection.EndReason is not null || !ReferenceEquals(connection.Channel, channel) ? Mobility.Gone
+        : Environment.TickCount64 - connection.MovedAtMs < StaysMs ? Mobility.Stays
+        : Mobility.Moves;
 
     /// <summary>For the tests of what a move may meet.</summary>
     private void MoveAll()

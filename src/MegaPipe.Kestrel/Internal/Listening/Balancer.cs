@@ -311,6 +311,8 @@ internal sealed partial class Balancer : IBalancer
         public int Helper = -1;
         public bool WasHung;
         public readonly WorkSamples<MegaPipeConnection> Working = new();
+        public readonly Func<MegaPipeConnection, Mobility> MobilityOf =
+            connection => Balancer.MobilityOf(connection, channel);
     }
 
     private readonly struct Board(Balancer balancer) : IAcceptBoard
