@@ -216,6 +216,17 @@ static void *connect_and_end(void *argument)
 	return NULL;
 }
 
+/* The queue is full of others, and the carrier that has made the connect ends. */
+static void connect_beside(struct connecting *scene, int family, int32_t fillers[2])
+{
+	rig_open(&scene->rig, NULL);
+	scene->listener = rig_listen(&scene->rig, family, 0);
+	CHECK_EQUAL(0, listen(scene->listener.fd, 1));
+	for (uint32_t i = 0; i < 2; i++)
+		fillers[i] = connect_fd(&scene->listener.address, scene->listener.bytes);
+	run(connect_and_end, scene);
+}
+
 static void carrier_ends_and_its_connect_comes_to_an_end(void)
 {
 	static const int families[] = { AF_UNIX, AF_INET };
@@ -225,12 +236,7 @@ static void carrier_ends_and_its_connect_comes_to_an_end(void)
 		int32_t fillers[2], accepted[3];
 		struct mp_event event;
 
-		rig_open(&scene.rig, NULL);
-		scene.listener = rig_listen(&scene.rig, families[f], 0);
-		CHECK_EQUAL(0, listen(scene.listener.fd, 1));
-		for (uint32_t i = 0; i < COUNT_OF(fillers); i++)
-			fillers[i] = connect_fd(&scene.listener.address, scene.listener.bytes);
-		run(connect_and_end, &scene);
+		connect_beside(&scene, families[f], fillers);
 		for (uint32_t i = 0; i < COUNT_OF(accepted); i++) {
 			/* TCP tries again after a second; the next dispatch makes the connect again. */
 			struct pollfd ready = { .fd = scene.listener.fd, .events = POLLIN };
@@ -264,12 +270,7 @@ static void carrier_ends_and_its_connect_can_be_closed(void)
 		static struct connecting scene;
 		int32_t fillers[2];
 
-		rig_open(&scene.rig, NULL);
-		scene.listener = rig_listen(&scene.rig, families[f], 0);
-		CHECK_EQUAL(0, listen(scene.listener.fd, 1));
-		for (uint32_t i = 0; i < COUNT_OF(fillers); i++)
-			fillers[i] = connect_fd(&scene.listener.address, scene.listener.bytes);
-		run(connect_and_end, &scene);
+		connect_beside(&scene, families[f], fillers);
 		CHECK_EQUAL(0, mp_close(scene.rig.channel, scene.link.handle, 0));
 		CHECK_EQUAL(-ECANCELED, rig_take(&scene.rig, scene.link.handle, MP_STAGE_ACCEPT).result);
 		CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(&scene.rig, scene.link.handle, MP_STAGE_CLOSE).flags);
