@@ -124,11 +124,10 @@ public abstract class BadInputContract(TransportKind kind, ITestOutputHelper out
 
         await host.AssertServesAsync();
 
-        // Stock's read may take the reset's error away; its send meets a broken pipe then, which it logs as an error.
-        if (kind.IsMegaPipe() || stage != "response")
-        {
-            Assert.Equal(0, host.Logs.Count(LogCapture.ConnectionError));
-        }
+        // Stock's receive meets a socket that its own shutdown has disposed, once in some thousand resets.
+        Assert.DoesNotContain(
+            host.Logs.Transport(LogCapture.ConnectionError),
+            error => kind.IsMegaPipe() || error.Exception is not ObjectDisposedException);
     }
 
     [Fact]
