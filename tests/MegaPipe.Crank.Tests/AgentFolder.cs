@@ -37,12 +37,7 @@ public sealed class AgentFolder : IDisposable
     /// <summary>Which transport really serves when MegaPipe is asked for, and why if it is another one.</summary>
     public Task<(string Transport, string Reason)> GetMegaPipeAsync() => _megaPipe.Value;
 
-    public static int GetFreePort()
-    {
-        using TcpListener listener = new(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
+    public static int GetFreePort() => GetFreePorts(1);
 
     /// <summary>
     /// The first of several consecutive free ports, below those that the kernel gives to clients: the load's own

@@ -55,7 +55,7 @@ internal sealed class RunProcess : IDisposable
     public async Task WaitUntilReadyAsync(TimeSpan limit)
     {
         await _ready.Task.WaitAsync(limit);
-        Assert.Contains(_readyText, Output, StringComparison.Ordinal);
+        Assert.True(Output.Contains(_readyText, StringComparison.Ordinal), Output);
     }
 
     public async Task<int> WaitForExitAsync(TimeSpan limit)

@@ -38,7 +38,7 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
     [InlineData("sockets-inline")]
     public async Task Ports_BesideUrls_AllServe(string transport)
     {
-        int http = AgentFolder.GetFreePort(), https = AgentFolder.GetFreePort(), h2c = AgentFolder.GetFreePort();
+        int http = AgentFolder.GetFreePorts(3), https = http + 1, h2c = http + 2;
         using RunProcess app = await StartAsync(
             $"--transport {transport} --urls http://127.0.0.1:{http} --https-port {https} --h2c-port {h2c}");
         using SocketsHttpHandler handler = new();
