@@ -341,10 +341,8 @@ MP_API void mp_wake(struct mp_channel *channel);
 
 /* How mp_dispatch waits. With `spin_ns` (up to 10 ms) it waits awake for so long before it sleeps, but only while most
  * of the last waits were about as short, nobody else wants this CPU, and fewer than `most_spinners` channels of the
- * process do so. With `min_wait_ns` (up to 100 ms; whole microseconds) a sleep may last so long though an event has
- * come, to gather more, as long as that brings more; wake-ups may come so late, too. 0 and 0, the default: it sleeps at
- * once and until the first event. 0, -EINVAL, -ENOTSUP (no min_wait before Linux 6.12; the rest is set). */
-MP_API int32_t mp_set_wait(struct mp_channel *channel, uint32_t spin_ns, uint32_t most_spinners, uint32_t min_wait_ns);
+ * process do so. 0, the default: it sleeps at once. 0 or -EINVAL. */
+MP_API int32_t mp_set_wait(struct mp_channel *channel, uint32_t spin_ns, uint32_t most_spinners);
 
 /* 1 while the carrier waits awake, 0 otherwise. Any thread. */
 MP_API int32_t mp_is_spinning(const struct mp_channel *channel);

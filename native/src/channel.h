@@ -62,10 +62,7 @@ struct mp_wait {
 	int64_t began_ns; /* of a wait that is measured; 0: none */
 	uint32_t spin_ns; /* 0: never awake */
 	uint32_t most_spinners;
-	uint32_t min_wait_us; /* 0: never gathering */
-	uint32_t plain;       /* sleeps until gathering is tried */
-	uint32_t vain;        /* that gathered nothing, in a row */
-	uint8_t history;      /* of the last waits: whether they were short */
+	uint8_t history; /* of the last waits: whether they were short */
 	uint64_t spins;
 	uint64_t spins_paid; /* that ended with something to do */
 	_Atomic bool spinning;
@@ -173,8 +170,6 @@ int32_t mp_batch_wait(struct mp_channel *channel, int64_t timeout_ns);
 
 /* Waits awake, where that is likely to pay. true: there may be something, so do not sleep. */
 bool mp_wait_spin(struct mp_channel *channel, int64_t timeout_ns);
-/* Before a sleep: how many completions to wait for. */
-uint32_t mp_wait_gathers(struct mp_channel *channel);
 /* After a sleep. */
 void mp_wait_ended(struct mp_channel *channel);
 

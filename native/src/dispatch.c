@@ -212,7 +212,7 @@ static int32_t enter(struct mp_channel *channel, int64_t timeout_ns, bool *slept
 	if (!atomic_compare_exchange_strong_explicit(&channel->wake_state, &awake, MP_SLEEPING, memory_order_seq_cst,
 						     memory_order_seq_cst))
 		return mp_batch_enter(channel, 0, 0);
-	result = mp_batch_enter(channel, mp_wait_gathers(channel), timeout_ns);
+	result = mp_batch_enter(channel, 1, timeout_ns);
 	mp_wait_ended(channel);
 	if (refused(result)) {
 		/* Nothing was taken, and the kernel did not wait. Completions still come. */

@@ -110,8 +110,7 @@ void mp_ring_close(struct mp_ring *ring)
 static int32_t ring_enter(struct mp_ring *ring, uint32_t count, uint32_t wait, int64_t timeout_ns)
 {
 	struct __kernel_timespec limit = { .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000 };
-	struct mp_getevents_arg argument = { .min_wait_usec = wait ? ring->min_wait_us : 0,
-					     .ts = timeout_ns < 0 ? 0 : (uint64_t)(uintptr_t)&limit };
+	struct io_uring_getevents_arg argument = { .ts = timeout_ns < 0 ? 0 : (uint64_t)(uintptr_t)&limit };
 	uint32_t flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
 	long result;
 

@@ -14,7 +14,6 @@ struct mp_ring {
 	int32_t fd;
 	uint32_t features;    /* IORING_FEAT_* of the kernel */
 	uint32_t enter_flags; /* added to each enter that waits */
-	uint32_t min_wait_us; /* a wait lasts so long unless all completions that it asks for have come; 0: none */
 
 	struct io_uring_sqe *sqes;
 	_Atomic uint32_t *sq_head; /* written by the kernel, pairs with our acquire in mp_ring_next */

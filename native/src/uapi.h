@@ -26,15 +26,6 @@
 
 #define MP_RWF_NOSIGNAL 0x100 /* 6.18: no SIGPIPE of a write to a pipe */
 
-#define MP_FEAT_MIN_TIMEOUT (1U << 15) /* 6.12 */
-/* struct io_uring_getevents_arg, with what was padding before 6.12. */
-struct mp_getevents_arg {
-	__u64 sigmask;
-	__u32 sigmask_sz;
-	__u32 min_wait_usec;
-	__u64 ts;
-};
-
 #ifndef IORING_ENTER_NO_IOWAIT
 #define IORING_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #endif

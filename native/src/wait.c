@@ -8,7 +8,6 @@
 #include "os.h"
 
 #define MOST_SPIN_NS 10000000u
-#define MOST_MIN_WAIT_NS 100000000u
 
 /* A yield that lasts longer let somebody else run: this CPU is not idle. One to nobody takes a tenth of it. */
 #define TAKEN_NS 5000
@@ -19,25 +18,15 @@
 /* Of the last eight waits so many must have been short, or the next one is likely to be spun in vain. */
 #define SHORT_WAITS 5
 
-/* A sleep that gathers ends with so many completions, or with its time. */
-#define GATHERED 16u
-/* So many in a row that gathered nothing end it, for so many sleeps. */
-#define VAIN 8u
-#define PLAIN 64u
-
 /* Channels of the process that spin now; a hint, orders nothing. */
 static _Atomic uint32_t spinners;
 
-int32_t mp_set_wait(struct mp_channel *channel, uint32_t spin_ns, uint32_t most_spinners, uint32_t min_wait_ns)
+int32_t mp_set_wait(struct mp_channel *channel, uint32_t spin_ns, uint32_t most_spinners)
 {
-	if (spin_ns > MOST_SPIN_NS || min_wait_ns > MOST_MIN_WAIT_NS)
+	if (spin_ns > MOST_SPIN_NS)
 		return -EINVAL;
 	channel->wait.spin_ns = spin_ns;
 	channel->wait.most_spinners = most_spinners;
-	if (min_wait_ns && !(channel->ring.features & MP_FEAT_MIN_TIMEOUT))
-		return -ENOTSUP;
-	channel->wait.min_wait_us = min_wait_ns / 1000;
-	channel->wait.plain = PLAIN;
 	return 0;
 }
 
@@ -104,21 +93,6 @@ bool mp_wait_spin(struct mp_channel *channel, int64_t timeout_ns)
 	return found;
 }
 
-uint32_t mp_wait_gathers(struct mp_channel *channel)
-{
-	struct mp_wait *wait = &channel->wait;
-
-	if (!wait->min_wait_us)
-		return 1;
-	if (wait->plain) {
-		wait->plain--;
-		channel->ring.min_wait_us = 0;
-		return 1;
-	}
-	channel->ring.min_wait_us = wait->min_wait_us;
-	return GATHERED;
-}
-
 void mp_wait_ended(struct mp_channel *channel)
 {
 	struct mp_wait *wait = &channel->wait;
@@ -128,13 +102,5 @@ void mp_wait_ended(struct mp_channel *channel)
 		bool brief = mp_os_now_ns() - wait->began_ns < 2 * (int64_t)wait->spin_ns;
 
 		wait->history = (uint8_t)(wait->history << 1 | brief);
-	}
-	if (channel->ring.min_wait_us) {
-		channel->ring.min_wait_us = 0;
-		wait->vain = mp_ring_peek(&channel->ring, 1) ? 0 : wait->vain + 1;
-		if (wait->vain >= VAIN) {
-			wait->vain = VAIN - 1; /* one more try then */
-			wait->plain = PLAIN;
-		}
 	}
 }

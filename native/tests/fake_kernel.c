@@ -20,7 +20,6 @@ uint64_t fake_random = 1;
 void (*fake_on_broken)(void);
 void (*fake_on_wait)(void);
 void (*fake_on_yield)(void);
-uint32_t fake_gathered_us, fake_gathered_count;
 bool fake_no_nosignal;
 bool fake_no_accept_wait;
 uint32_t fake_vain_accepts, fake_refused_accepts;
@@ -70,7 +69,6 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_no_nosignal = fake_no_accept_wait = false;
 	fake_vain_accepts = fake_refused_accepts = 0;
 	fake_on_yield = NULL;
-	fake_gathered_us = fake_gathered_count = 0;
 	fake_waits = fake_bundles = 0;
 	failure.count = enter_failure.count = post_failure.count = 0;
 	fake_requests_begin();
@@ -233,7 +231,6 @@ int32_t mp_ring_open(struct mp_ring *ring, const struct mp_ring_config *config)
 	FAKE_RULE(fake);
 	memset(ring, 0, sizeof *ring);
 	ring->backend = fake;
-	ring->features = MP_FEAT_MIN_TIMEOUT;
 	ring->sq_entries = power_of_two(config->entries);
 	ring->cq_entries = power_of_two(cq_entries);
 	ring->sq_mask = ring->sq_entries - 1;
@@ -346,14 +343,9 @@ int32_t mp_ring_enter(struct mp_ring *ring, uint32_t wait, int64_t timeout_ns)
 	if (fake->sq_flags & IORING_SQ_TASKRUN)
 		fake_run(1);
 	fake->sq_flags &= ~IORING_SQ_TASKRUN;
-	FAKE_RULE(wait <= 1 || ring->min_wait_us); /* more than one would be waited for, for ever */
-	if (wait && take == pending) {
-		fake_gathered_us = ring->min_wait_us;
-		fake_gathered_count = wait;
+	FAKE_RULE(wait <= 1); /* more than one would be waited for, for ever */
+	if (wait && take == pending)
 		result = wait_for_completion(fake, timeout_ns);
-		if (ring->min_wait_us)
-			fake_run(3);
-	}
 	flush_overflow(fake);
 	return take ? (int32_t)take : result;
 }

@@ -110,8 +110,6 @@ extern uint32_t fake_fd_limit; /* fds of the process at a time */
 extern void (*fake_on_wait)(void);
 /* Called by each yield of a channel that waits awake: what the kernel and others do meanwhile. */
 extern void (*fake_on_yield)(void);
-/* The last wait that gathered: its least time, and how many completions end it sooner. */
-extern uint32_t fake_gathered_us, fake_gathered_count;
 /* Requests that a restricted ring did not take; the library makes none. */
 extern uint32_t fake_refused;
 /* Waits that give nothing: mp_ring_wait. */

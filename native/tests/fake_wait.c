@@ -1,4 +1,4 @@
-/* How a channel waits: awake where it pays and never when it must not, gathering where that brings more. */
+/* How a channel waits: awake where it pays and never when it must not. */
 #define _GNU_SOURCE
 #include <errno.h>
 
@@ -49,7 +49,7 @@ static void open_one(uint32_t most)
 {
 	begin();
 	link = pair(false);
-	CHECK_EQUAL(0, mp_set_wait(rig.channel, SPIN_NS, most, 0));
+	CHECK_EQUAL(0, mp_set_wait(rig.channel, SPIN_NS, most));
 	CHECK_EQUAL(0, mp_read_start(rig.channel, link.handle));
 	CHECK(mp_flush(rig.channel) >= 0);
 	yields = 0;
@@ -110,7 +110,7 @@ static void long_waits_end_it(void)
 
 	open_one(1);
 	learn(8);
-	CHECK_EQUAL(0, mp_set_wait(rig.channel, SPIN_NS, 1, 0));
+	CHECK_EQUAL(0, mp_set_wait(rig.channel, SPIN_NS, 1));
 	for (uint32_t i = 0; i < 20; i++)
 		CHECK_EQUAL(0, mp_dispatch(rig.channel, &event, 1, 50000000));
 	/* Four in vain where all of eight were short, and more where the channel's own requests made some short. */
@@ -207,58 +207,12 @@ static void others_see_that_it_is_awake(void)
 	close_one();
 }
 
-static struct rig_link many[4];
-
-static void come_together(void)
-{
-	for (uint32_t i = 0; i < COUNT_OF(many); i++)
-		say(&many[i], "x");
-}
-
-static void gathering_goes_on_while_it_brings_more(void)
-{
-	uint32_t gathered = 0, alone = 0;
-
-	begin();
-	for (uint32_t i = 0; i < COUNT_OF(many); i++) {
-		many[i] = pair(false);
-		CHECK_EQUAL(0, mp_read_start(rig.channel, many[i].handle));
-	}
-	CHECK_EQUAL(0, mp_set_wait(rig.channel, 0, 0, 200000));
-	fake_on_wait = come_together;
-	for (uint32_t round = 0; round < 200; round++) {
-		for (uint32_t i = 0; i < COUNT_OF(many); i++)
-			rig_leased(&rig, many[i].handle, (char[1]){ 0 }, 1);
-		gathered += fake_gathered_us == 200;
-	}
-	CHECK(gathered >= 100);
-	link = many[0];
-	fake_on_wait = come_at_once;
-	for (uint32_t round = 0; round < 1000; round++) {
-		fake_gathered_us = 0;
-		take(1);
-		alone += fake_gathered_us == 200;
-	}
-	CHECK(alone < 100); /* a lone client waits for nobody, but for a try now and then */
-	fake_on_wait = NULL;
-	for (uint32_t i = 0; i < COUNT_OF(many); i++) {
-		CHECK_EQUAL(0, mp_read_pause(rig.channel, many[i].handle));
-		CHECK_EQUAL(-ECANCELED, rig_take(&rig, many[i].handle, MP_STAGE_READ).result);
-		unlink_pair(&many[i]);
-	}
-	end();
-}
-
-static void kernel_without_gathering_says_so_and_goes_on(void)
+static void a_longer_spin_than_may_be_is_refused(void)
 {
 	open_one(1);
-	rig.channel->ring.features = 0;
-	CHECK_EQUAL(-ENOTSUP, mp_set_wait(rig.channel, SPIN_NS, 1, 200000));
+	CHECK_EQUAL(-EINVAL, mp_set_wait(rig.channel, 10000001, 1));
 	CHECK_EQUAL(SPIN_NS, rig.channel->wait.spin_ns);
-	learn(100);
-	CHECK_EQUAL(0, fake_gathered_us);
-	CHECK_EQUAL(-EINVAL, mp_set_wait(rig.channel, 10000001, 1, 0));
-	CHECK_EQUAL(-EINVAL, mp_set_wait(rig.channel, 0, 1, 100000001));
+	CHECK_EQUAL(0, mp_set_wait(rig.channel, 10000000, 1));
 	close_one();
 }
 
@@ -273,8 +227,7 @@ int main(int argc, char **argv)
 		TEST(what_the_kernel_refuses_is_not_spun_for),
 		TEST(only_so_many_at_a_time),
 		TEST(others_see_that_it_is_awake),
-		TEST(gathering_goes_on_while_it_brings_more),
-		TEST(kernel_without_gathering_says_so_and_goes_on),
+		TEST(a_longer_spin_than_may_be_is_refused),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

@@ -135,15 +135,15 @@ internal sealed unsafe partial class Channel : IDisposable
 
     /// <summary>
     /// How <see cref="Dispatch"/> waits: awake for <paramref name="spin"/> first, at most in so many channels of the
-    /// process at a time; and asleep for <paramref name="minWait"/> at least, where that gathers events. false: the
-    /// kernel cannot gather. Before the first carrier, or by it.
+    /// process at a time. Before the first carrier, or by it.
     /// </summary>
-    public bool SetWait(TimeSpan spin, int mostSpinners, TimeSpan minWait)
+    public void SetWait(TimeSpan spin, int mostSpinners)
     {
-        int result = NativeMethods.mp_set_wait(
-            Pointer, (uint)spin.TotalNanoseconds, (uint)mostSpinners, (uint)minWait.TotalNanoseconds);
-        return result == 0 || (result == ChannelError.NotSupported
-            ? false : throw ChannelError.ToException(result, "Setting how a channel waits"));
+        int result = NativeMethods.mp_set_wait(Pointer, (uint)spin.TotalNanoseconds, (uint)mostSpinners);
+        if (result < 0)
+        {
+            throw ChannelError.ToException(result, "Setting how a channel waits");
+        }
     }
 
     /// <summary>The carrier waits awake. Any thread, any time.</summary>

@@ -136,7 +136,7 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     [SuppressGCTransition]
-    public static partial int mp_set_wait(nint channel, uint spinNs, uint mostSpinners, uint minWaitNs);
+    public static partial int mp_set_wait(nint channel, uint spinNs, uint mostSpinners);
 
     [LibraryImport(Library)]
     [SuppressGCTransition]

@@ -4,9 +4,8 @@ namespace MegaPipe.Kestrel.Internal.Carrying;
 /// <summary>How the channels of a host wait.</summary>
 /// <param name="Spin">How long a carrier waits awake before it sleeps; zero: not at all.</param>
 /// <param name="MostSpinners">Channels of the process that may do so at a time.</param>
-/// <param name="MinWait">How long a sleep may gather events; zero: it ends with the first.</param>
 /// <param name="Reason">Why the profile means less here than elsewhere, or null.</param>
-internal sealed record Waiting(TimeSpan Spin, int MostSpinners, TimeSpan MinWait, string? Reason)
+internal sealed record Waiting(TimeSpan Spin, int MostSpinners, string? Reason)
 {
     /// <summary>
     /// What a client over loopback or in the same rack needs for its next request. A sleep and a wake-up cost about
@@ -23,20 +22,13 @@ internal sealed record Waiting(TimeSpan Spin, int MostSpinners, TimeSpan MinWait
     {
         MegaPipeProfile.Latency when cpus < 2 => None("the process has one CPU"),
         MegaPipeProfile.Latency when quota => None("a cgroup limits the process's CPU time"),
-        MegaPipeProfile.Latency => new Waiting(s_spin, cpus - 1, TimeSpan.Zero, null),
-        // To gather for 200 µs (MinWait) took more CPU than to sleep at once: 0.26 against 0.16 of stock's at 5,000
-        // requests/s on 64 connections, and 232 µs for a lone client. The answer's own completion counts as gathered.
+        MegaPipeProfile.Latency => new Waiting(s_spin, cpus - 1, null),
         _ => None(null),
     };
 
-    /// <summary>The same where the kernel does not let a sleep gather.</summary>
-    public Waiting WithoutMinWait() =>
-        this with { MinWait = TimeSpan.Zero, Reason = "the kernel has no min_wait (Linux 6.12 brings it)" };
-
     public string Describe() =>
         Spin > TimeSpan.Zero ? $"channels without work wait awake for up to {Spin.TotalMicroseconds:0} µs" :
-        MinWait > TimeSpan.Zero ? $"channels without work sleep up to {MinWait.TotalMicroseconds:0} µs longer" :
         "channels without work sleep at once" + (Reason is null ? "" : $", because {Reason}");
 
-    private static Waiting None(string? reason) => new(TimeSpan.Zero, 0, TimeSpan.Zero, reason);
+    private static Waiting None(string? reason) => new(TimeSpan.Zero, 0, reason);
 }

@@ -47,10 +47,7 @@ internal sealed class ChannelSet
                     Flags = options.DegradedMode | ChannelConfigFlags.Sockets,
                 });
                 channels.Add(new TransportChannel(i, native, scheduling, options, cpu) { Blocking = blocking });
-                if (!native.SetWait(waiting.Spin, waiting.MostSpinners, waiting.MinWait))
-                {
-                    waiting = waiting.WithoutMinWait();
-                }
+                native.SetWait(waiting.Spin, waiting.MostSpinners);
             }
 
             carriers = TakeCarriers(count, IsWatched(scheduling));
