@@ -66,6 +66,8 @@ enum {
 	MP_EVENT_GIVEN = 1u << 7,
 	/* READ: the peer has ended or reset a connection whose leased read is paused; see mp_read_pause. */
 	MP_EVENT_HANGUP = 1u << 8,
+	/* READ: the socket held more when these bytes were taken. Never set where the kernel does not say so. */
+	MP_EVENT_REST = 1u << 9,
 };
 
 /* One completion (paper §3.1, mp_dispatch). 48 bytes. */
@@ -241,11 +243,22 @@ MP_API int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, voi
  * handle at a time: -EBUSY. 0, -EBADF, -EINVAL, -ENOTSUP. */
 MP_API int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes);
 
+/* Reads what a socket holds into the caller's buffer, without waiting for more: one READ event, -EAGAIN when it holds
+ * nothing. So the buffer comes back by itself, soon after the next dispatch has begun, whatever the peer does. The
+ * memory is still the channel's until the event. When the event has come it is as after mp_read_pause.
+ * 0, -EBADF, -EINVAL, -ENOTSUP, -EBUSY. */
+MP_API int32_t mp_read_now(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes);
+
 /* Starts a leased read on a socket: a READ event with MP_EVENT_LEASED for each piece of data, in buffers that the
  * kernel picks from the channel's; an idle handle holds none. MP_EVENT_MORE is clear in the last event: end of stream
  * (0), an error, or mp_read_pause (-ECANCELED). Running out of buffers is no event: reading goes on when leases return.
  * 0, -EBADF, -EBUSY, -ENOTSUP. */
 MP_API int32_t mp_read_start(struct mp_channel *channel, mp_handle handle);
+
+/* As mp_read_start, for one piece of data: its event has no MP_EVENT_MORE, and when it has come it is as after
+ * mp_read_pause. mp_read_pause stops it, too. For who takes the rest with mp_read_now.
+ * 0, -EBADF, -EBUSY, -ENOTSUP. */
+MP_API int32_t mp_read_one(struct mp_channel *channel, mp_handle handle);
 
 /* Stops a leased read; data already taken from the socket still arrives, then an event with -ECANCELED (without
  * MP_EVENT_MORE) says that it has stopped; or the end of the stream or an error comes instead. If the peer ends the

@@ -93,6 +93,7 @@ struct mp_channel {
 		uint32_t slot;
 		uint32_t next;  /* the first of their buffers */
 		uint32_t bytes; /* 0: none */
+		bool rest;      /* MP_EVENT_REST of the last one */
 	} pieces; /* of a completion that filled several buffers: those that had no room among the caller's events */
 	uint32_t renew_after; /* MP_RENEW_AFTER; tests have less */
 	uint32_t closed_late; /* lightweight sockets closed since the last renewal began */

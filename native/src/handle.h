@@ -95,6 +95,8 @@ struct mp_slot {
 	uint8_t shutdowns;     /* mp_disconnect requests in flight */
 	uint8_t nosignal;      /* the write in the kernel was asked to bring no SIGPIPE */
 	uint8_t orphaned;      /* a fixed-file table holds the socket where nobody can close it: see transfer.c */
+	uint8_t one;           /* the leased read ends with its first buffer */
+	uint8_t now;           /* the single read does not wait */
 	uint8_t streams;       /* the last leased receive filled its buffer: the next run may fill several at a time */
 	uint16_t vector_count; /* 0: a plain write */
 	uint32_t write_bytes;  /* asked for */

@@ -219,36 +219,68 @@ static bool ready(const struct conn *conn)
 	return conn->state == OPEN && conn->handle && !conn->connecting && !conn->failed;
 }
 
-void model_read(struct conn *conn, uint32_t bytes)
+static void read_once(struct conn *conn, uint32_t bytes, bool now)
 {
+	struct mp_channel *channel = model.channels[conn->channel];
 	int32_t error;
 
 	if (!ready(conn))
 		return;
 	if (conn->reading) {
-		MUST(mp_read(model.channels[conn->channel], conn->handle, conn, 1) == -EBUSY);
+		error = now ? mp_read_now(channel, conn->handle, conn, 1) : mp_read(channel, conn->handle, conn, 1);
+		MUST(error == -EBUSY || (now && error == -ENOTSUP));
 		return;
 	}
 	conn->read_buffer = malloc(bytes);
 	conn->read_bytes = bytes;
 	memset(conn->read_buffer, 0x11, bytes);
-	error = mp_read(model.channels[conn->channel], conn->handle, conn->read_buffer, bytes);
+	error = now ? mp_read_now(channel, conn->handle, conn->read_buffer, bytes) :
+		      mp_read(channel, conn->handle, conn->read_buffer, bytes);
+	if (now && error == -ENOTSUP) {
+		free(conn->read_buffer); /* a pipe */
+		conn->read_buffer = NULL;
+		return;
+	}
 	MUST(error == 0);
 	conn->reading = READING_ONCE;
+	conn->now = now;
 }
 
-void model_read_start(struct conn *conn)
+void model_read(struct conn *conn, uint32_t bytes)
+{
+	read_once(conn, bytes, false);
+}
+
+void model_read_now(struct conn *conn, uint32_t bytes)
+{
+	read_once(conn, bytes, true);
+}
+
+static void start(struct conn *conn, bool one)
 {
 	int32_t error;
 
 	if (!ready(conn))
 		return;
-	error = mp_read_start(model.channels[conn->channel], conn->handle);
+	error = one ? mp_read_one(model.channels[conn->channel], conn->handle) :
+		      mp_read_start(model.channels[conn->channel], conn->handle);
 	if (error == -ENOTSUP)
 		return; /* a pipe */
 	MUST(error == (conn->reading ? -EBUSY : 0));
-	if (!error)
-		conn->reading = READING_LEASED;
+	if (error)
+		return;
+	conn->reading = READING_LEASED;
+	conn->one = one;
+}
+
+void model_read_start(struct conn *conn)
+{
+	start(conn, false);
+}
+
+void model_read_one(struct conn *conn)
+{
+	start(conn, true);
 }
 
 void model_pause(struct conn *conn)

@@ -26,6 +26,7 @@ struct conn {
 	bool keep_fd;  /* closing leaves it open */
 	bool connecting, failed;
 	enum { NOT_READING, READING_ONCE, READING_LEASED } reading;
+	bool one, now; /* mp_read_one, mp_read_now */
 	bool pausing;
 	uint8_t *read_buffer;
 	uint32_t read_bytes;
@@ -96,7 +97,9 @@ void model_accept_stop(uint32_t channel);
 void model_connect(uint32_t channel, uint32_t flags);
 void model_pair(uint32_t channel, bool socket, bool nonblock);
 void model_read(struct conn *conn, uint32_t bytes);
+void model_read_now(struct conn *conn, uint32_t bytes);
 void model_read_start(struct conn *conn);
+void model_read_one(struct conn *conn);
 void model_pause(struct conn *conn);
 void model_write(struct conn *conn, uint32_t bytes, uint32_t vectors);
 void model_disconnect(struct conn *conn, uint32_t how);

@@ -119,30 +119,42 @@ static void read_ended(struct conn *conn, int32_t result)
 
 static void read_event(struct conn *conn, const struct mp_event *event)
 {
+	uint32_t flags = event->flags & ~(uint32_t)MP_EVENT_REST;
+
 	if (event->flags & MP_EVENT_HANGUP) {
-		MUST(event->flags == MP_EVENT_HANGUP && !conn->reading && conn->state == OPEN);
+		MUST(event->flags == MP_EVENT_HANGUP && conn->state == OPEN);
+		MUST(!conn->reading || (conn->reading == READING_ONCE && conn->now));
 		MUST(event->result == 0 || event->result == -ECONNRESET);
 		MUST(conn->peer_shut || conn->no_more_reads || conn->peer == FAKE_NONE || fake_peer_gone(conn->peer));
 		return;
 	}
 	MUST(conn->reading);
 	if (conn->reading == READING_ONCE) {
-		MUST(event->flags == 0);
+		MUST(flags == 0);
+		if (event->result == -EAGAIN) {
+			MUST(conn->now);
+			read_ended(conn, 1);
+			return;
+		}
 		if (event->result > 0) {
 			MUST((uint32_t)event->result <= conn->read_bytes);
 			MUST(pattern_is(conn->read_buffer, (uint32_t)event->result, conn->got));
 			conn->got += (uint64_t)event->result;
 			model.bytes += (uint64_t)event->result;
+			MUST(flags == event->flags || (conn->now && conn->got < conn->sent));
 		}
 		read_ended(conn, event->result > 0 ? 1 : event->result);
 		return;
 	}
-	if (!(event->flags & MP_EVENT_MORE)) {
+	if (!(event->flags & (MP_EVENT_MORE | MP_EVENT_LEASED))) {
 		MUST(event->flags == 0 && event->result <= 0);
 		read_ended(conn, event->result);
 		return;
 	}
-	MUST(event->flags == (MP_EVENT_LEASED | MP_EVENT_MORE) && event->result > 0);
+	/* One piece is the last, unless it came into a pause or a close, whose event follows. */
+	MUST(event->result > 0 && (flags == (MP_EVENT_LEASED | MP_EVENT_MORE) ||
+				   (flags == MP_EVENT_LEASED && conn->one && !conn->pausing)));
+	MUST(!conn->one || flags == MP_EVENT_LEASED || conn->pausing || conn->state == CLOSING);
 	MUST(pattern_is((void *)(uintptr_t)event->data, (uint32_t)event->result, conn->got));
 	if (model.held_count == HELD)
 		model_release(1);
@@ -151,6 +163,9 @@ static void read_event(struct conn *conn, const struct mp_event *event)
 	};
 	conn->got += (uint64_t)event->result;
 	model.bytes += (uint64_t)event->result;
+	MUST(flags == event->flags || conn->got < conn->sent);
+	if (!(flags & MP_EVENT_MORE))
+		conn->reading = NOT_READING;
 }
 
 static void write_event(struct conn *conn, const struct mp_event *event)

@@ -15,6 +15,12 @@ static bool waits(const struct fake_request *request)
 	return !fake_file(request->file)->nonblock;
 }
 
+/* Whether the socket holds more; not every socket can tell. */
+static uint32_t rest(const struct fake_request *request)
+{
+	return fake_file(request->file)->count && !fake_chance(fake_chances.shorten) ? IORING_CQE_F_SOCK_NONEMPTY : 0;
+}
+
 /* A read into the caller's buffer. */
 static void read_once(struct fake_request *request)
 {
@@ -22,8 +28,8 @@ static void read_once(struct fake_request *request)
 
 	FAKE_RULE(request->checksum == fake_checksum(request));
 	result = fake_file_read(request->file, fake_at(request->sqe.addr), request->sqe.len);
-	if (result != -EAGAIN || !waits(request))
-		fake_finish(request, result, 0);
+	if (result != -EAGAIN || !waits(request) || (request->sqe.msg_flags & MSG_DONTWAIT))
+		fake_finish(request, result, result > 0 ? rest(request) : 0);
 }
 
 /* Fills the buffer and, for a request that asks so, those behind it. The bytes. */
@@ -44,13 +50,14 @@ static int32_t fill_buffers(struct fake_request *request, uint8_t *address, uint
 	return total;
 }
 
-/* A multishot receive: a completion for each piece, or for several. */
+/* A receive into provided buffers: a completion for each piece, or for several; one alone where it is no multishot. */
 static void receive_leased(struct fake_request *request)
 {
 	struct fake_file *file = fake_file(request->file);
 	uint32_t bytes, flags;
 	uint8_t *address;
 	int32_t lease, result;
+	bool one = !(request->sqe.ioprio & IORING_RECV_MULTISHOT);
 
 	if (request->deaf) {
 		FAKE_RULE(mp_os_coarse_ns() - request->deaf_since_ns < FAKE_DEAF_NS); /* a lost end stays lost */
@@ -85,11 +92,11 @@ static void receive_leased(struct fake_request *request)
 			return;
 		}
 		result = fill_buffers(request, address, bytes);
-		flags = IORING_CQE_F_BUFFER | (uint32_t)lease << IORING_CQE_BUFFER_SHIFT;
+		flags = IORING_CQE_F_BUFFER | (uint32_t)lease << IORING_CQE_BUFFER_SHIFT | rest(request);
 		request->done += (uint32_t)result;
 		/* Linux cuts the last receive of a run, and this one does not: the limit is no less one. */
 		limited = request->sqe.file_index && request->done > request->sqe.file_index;
-		if (limited || !fake_room(request->ring) || fake_chance(fake_chances.end_multishot)) {
+		if (one || limited || !fake_room(request->ring) || fake_chance(fake_chances.end_multishot)) {
 			fake_finish(request, result, flags);
 			return;
 		}

@@ -95,7 +95,7 @@ static void dispatch(uint32_t channel)
 
 static void act_on(struct conn *conn)
 {
-	switch (below(17)) {
+	switch (below(20)) {
 	case 0:
 	case 1:
 	case 2:
@@ -143,6 +143,13 @@ static void act_on(struct conn *conn)
 			model_disturb(conn);
 		else
 			model_to_fd(conn);
+		break;
+	case 17:
+	case 18:
+		model_read_one(conn);
+		break;
+	case 19:
+		model_read_now(conn, 1 + below(1000));
 		break;
 	}
 }

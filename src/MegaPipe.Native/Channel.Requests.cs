@@ -94,6 +94,16 @@ internal sealed unsafe partial class Channel
     public int Read(long handle, nint address, int bytes) =>
         Filled(NativeMethods.mp_read(Pointer, handle, address, (uint)bytes));
 
+    /// <summary>
+    /// Reads what the socket holds into memory that does not move and is the kernel's until the Read event. It waits
+    /// for no more: <see cref="ChannelError.TryAgain"/> where the socket holds nothing.
+    /// </summary>
+    public int ReadNow(long handle, nint address, int bytes) =>
+        Filled(NativeMethods.mp_read_now(Pointer, handle, address, (uint)bytes));
+
+    /// <summary>Starts a leased read that ends with its first piece of data.</summary>
+    public int ReadOne(long handle) => Filled(NativeMethods.mp_read_one(Pointer, handle));
+
     /// <summary>Starts a leased read: a Read event with a lease for each piece of data.</summary>
     public int ReadStart(long handle) => Filled(NativeMethods.mp_read_start(Pointer, handle));
 

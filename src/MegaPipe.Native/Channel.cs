@@ -55,6 +55,9 @@ internal sealed unsafe partial class Channel : IDisposable
     /// <summary>The number of receive buffers, and so of leases that can be out at a time.</summary>
     public int BufferCount => _buffers.Length;
 
+    /// <summary>The size of each, in bytes.</summary>
+    public int BufferBytes => _bufferBytes;
+
     public bool IsDisposed => _channel == 0;
 
     /// <summary>Creates a channel; on its carrier's CPU, since memory is placed by who touches it first.</summary>

@@ -21,6 +21,7 @@ internal static class ChannelError
     public static readonly int Canceled = -LibC.ECANCELED;
     public static readonly int BadHandle = -LibC.EBADF;
     public static readonly int Busy = -LibC.EBUSY;
+    public static readonly int TryAgain = -LibC.EAGAIN;
     public static readonly int Already = -LibC.EALREADY;
     public static readonly int NotSupported = -LibC.ENOTSUP;
     public static readonly int ConnectionReset = -LibC.ECONNRESET;

@@ -50,6 +50,11 @@ internal enum EventFlags : uint
     /// Read: the peer has ended or reset a connection whose leased read is paused. Result 0, or a reset.
     /// </summary>
     HangUp = 1u << 8,
+
+    /// <summary>
+    /// Read: the socket held more when these bytes were taken. Never set where the kernel does not say so.
+    /// </summary>
+    Rest = 1u << 9,
 }
 
 /// <summary>One completion, as <see cref="Channel.Dispatch"/> returns it.</summary>
@@ -95,6 +100,8 @@ internal readonly struct ChannelEvent
     public bool IsDisconnected => (Flags & EventFlags.Disconnected) != 0;
 
     public bool IsRetired => (Flags & EventFlags.Retired) != 0;
+
+    public bool HasRest => (Flags & EventFlags.Rest) != 0;
 
     public bool IsHangUp => (Flags & EventFlags.HangUp) != 0;
 

@@ -71,7 +71,15 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     [SuppressGCTransition]
+    public static partial int mp_read_now(nint channel, long handle, nint buffer, uint bytes);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
     public static partial int mp_read_start(nint channel, long handle);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
+    public static partial int mp_read_one(nint channel, long handle);
 
     [LibraryImport(Library)]
     [SuppressGCTransition]

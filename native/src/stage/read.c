@@ -1,5 +1,6 @@
-/* Stage read: into the caller's buffer once (mp_read), or into the channel's buffers for as long as data comes
- * (leased read: one multishot receive, armed again whenever the kernel ends it).
+/* Stage read: into the caller's buffer once (mp_read, and mp_read_now, which does not wait), or into the channel's
+ * buffers for as long as data comes (leased read: one multishot receive, armed again whenever the kernel ends it), or
+ * into one of them (mp_read_one).
  *
  * No free buffer is back-pressure, not an error: the read waits on the starved list, oldest first, and as many
  * reads are armed again as leases came back. */
@@ -86,12 +87,17 @@ bool mp_read_issue(struct mp_channel *channel, struct mp_slot *slot)
 	if (once) {
 		request->addr = (uint64_t)(uintptr_t)slot->read_to;
 		request->len = slot->read_bytes;
+		request->msg_flags = slot->now ? MSG_DONTWAIT : 0;
 		request->off = opcode == IORING_OP_READ ? UINT64_MAX : 0; /* -1: at the file's position */
 	} else {
-		request->ioprio = IORING_RECV_MULTISHOT;
 		request->flags |= IOSQE_BUFFER_SELECT;
 		request->buf_group = 0;
 		slot->flags &= ~(uint32_t)MP_SLOT_LIMITED;
+		if (slot->one) {
+			request->len = channel->buffers.bytes;
+			return true;
+		}
+		request->ioprio = IORING_RECV_MULTISHOT;
 		if (channel->reads_limited) {
 			request->file_index = run_bytes(channel, slot); /* optlen in newer headers */
 			if (slot->streams)
@@ -114,7 +120,7 @@ bool mp_read_cancel(struct mp_channel *channel, struct mp_slot *slot)
 	return true;
 }
 
-int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes)
+static int32_t read_once(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes, bool now)
 {
 	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
 
@@ -122,11 +128,15 @@ int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint
 		return -EBADF;
 	if (slot->kind == MP_KIND_LISTENER || !buffer || bytes == 0 || bytes > INT32_MAX)
 		return -EINVAL;
+	if (now && slot->kind != MP_KIND_SOCKET)
+		return -ENOTSUP;
 	if (slot->read_state != MP_READ_IDLE || (slot->flags & MP_SLOT_TRANSFERRING))
 		return -EBUSY;
 	mp_channel_enter(channel);
 	slot->read_state = MP_READ_ONCE;
-	slot->flags &= ~(uint32_t)MP_SLOT_PAUSED;
+	if (!now)
+		slot->flags &= ~(uint32_t)MP_SLOT_PAUSED;
+	slot->now = now;
 	slot->read_to = buffer;
 	slot->read_bytes = bytes;
 	if (!mp_read_issue(channel, slot))
@@ -136,7 +146,17 @@ int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint
 	return 0;
 }
 
-int32_t mp_read_start(struct mp_channel *channel, mp_handle handle)
+int32_t mp_read(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes)
+{
+	return read_once(channel, handle, buffer, bytes, false);
+}
+
+int32_t mp_read_now(struct mp_channel *channel, mp_handle handle, void *buffer, uint32_t bytes)
+{
+	return read_once(channel, handle, buffer, bytes, true);
+}
+
+static int32_t start(struct mp_channel *channel, mp_handle handle, bool one)
 {
 	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
 
@@ -148,6 +168,7 @@ int32_t mp_read_start(struct mp_channel *channel, mp_handle handle)
 		return -EBUSY;
 	mp_channel_enter(channel);
 	slot->read_state = MP_READ_LEASED;
+	slot->one = one;
 	slot->flags &= ~(uint32_t)MP_SLOT_PAUSED;
 	mp_ends_expect(channel, slot);
 	if (!mp_read_issue(channel, slot))
@@ -155,6 +176,16 @@ int32_t mp_read_start(struct mp_channel *channel, mp_handle handle)
 	mp_batch_filled(channel);
 	mp_channel_leave(channel);
 	return 0;
+}
+
+int32_t mp_read_start(struct mp_channel *channel, mp_handle handle)
+{
+	return start(channel, handle, false);
+}
+
+int32_t mp_read_one(struct mp_channel *channel, mp_handle handle)
+{
+	return start(channel, handle, true);
 }
 
 int32_t mp_read_pause(struct mp_channel *channel, mp_handle handle)
@@ -239,6 +270,8 @@ static void lease(struct mp_channel *channel, struct mp_slot *slot, uint32_t num
 	mp_buffers_lease(&channel->buffers, number);
 	MP_COUNT(channel, leases_out, 1);
 	mp_event_fill(channel, event, slot, MP_STAGE_READ, (int32_t)piece, MP_EVENT_LEASED | MP_EVENT_MORE);
+	if (bytes == piece && channel->pieces.rest)
+		event->flags |= MP_EVENT_REST;
 	event->lease = number;
 	event->data = (uint64_t)(uintptr_t)mp_buffers_address(&channel->buffers, number);
 	channel->pieces.bytes = bytes - piece;
@@ -271,6 +304,15 @@ void mp_read_stale(struct mp_channel *channel, const struct io_uring_cqe *comple
 	}
 }
 
+/* A read has ended that is to go no further by itself: as after a pause, the socket may hold what nobody has read. */
+static void rest(struct mp_slot *slot)
+{
+	slot->read_state = MP_READ_IDLE;
+	slot->flags &= ~(uint32_t)(MP_SLOT_CANCELLED_READ | MP_SLOT_ASKED | MP_SLOT_SOUGHT);
+	slot->flags |= MP_SLOT_PAUSED;
+	slot->owed &= ~(uint32_t)(MP_OWED_PAUSE | MP_OWED_ASK);
+}
+
 static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, const struct io_uring_cqe *completion,
 			     struct mp_event *event)
 {
@@ -279,6 +321,7 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 	if (completion->res > 0) {
 		MP_ASSERT(completion->flags & IORING_CQE_F_BUFFER);
 		slot->streams = (uint32_t)completion->res >= channel->buffers.bytes;
+		channel->pieces.rest = (completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
 		lease(channel, slot, completion->flags >> IORING_CQE_BUFFER_SHIFT, (uint32_t)completion->res, event);
 		if (!last)
 			return true;
@@ -302,6 +345,11 @@ static bool leased_completed(struct mp_channel *channel, struct mp_slot *slot, c
 
 		if (ending && !written)
 			return end(channel, slot, -ECANCELED, event);
+		if (written && slot->one && !ending) {
+			rest(slot);
+			event->flags &= ~(uint32_t)MP_EVENT_MORE;
+			return true;
+		}
 		if (slot->flags & MP_SLOT_ASKED)
 			slot->flags ^= MP_SLOT_ASKED | MP_SLOT_SOUGHT;
 		if (ending) {
@@ -341,6 +389,12 @@ bool mp_read_completed(struct mp_channel *channel, struct mp_slot *slot, const s
 	}
 	MP_ASSERT(slot->read_state == MP_READ_ONCE);
 	MP_ASSERT(completion->res <= 0 || (uint32_t)completion->res <= slot->read_bytes);
+	if (slot->now && (completion->res > 0 || completion->res == -EAGAIN) && slot->state == MP_SLOT_OPEN) {
+		rest(slot);
+		mp_event_fill(channel, event, slot, MP_STAGE_READ, completion->res,
+			      completion->flags & IORING_CQE_F_SOCK_NONEMPTY ? MP_EVENT_REST : 0u);
+		return true;
+	}
 	if (completion->res == -EAGAIN || completion->res == -EINTR || completion->res == -ECANCELED) {
 		if (ending)
 			return end(channel, slot, -ECANCELED, event);

@@ -51,6 +51,27 @@ public sealed class ConnectionStreamOnMegaPipeSmallBuffers() : StreamContract(Tr
 [Trait("Transport", "MegaPipeFallback"), Trait("Area", "ConnectionStream")]
 public sealed class ConnectionStreamOnMegaPipeFallback() : StreamContract(TransportKind.MegaPipeFallback);
 
+[Trait("Transport", "Sockets"), Trait("Area", "LargeRead")]
+public sealed class LargeReadOnSockets() : LargeReadContract(TransportKind.Sockets);
+
+[Trait("Transport", "MegaPipe"), Trait("Area", "LargeRead")]
+public sealed class LargeReadOnMegaPipe() : LargeReadContract(TransportKind.MegaPipe);
+
+[Trait("Transport", "MegaPipeThreadPool"), Trait("Area", "LargeRead")]
+public sealed class LargeReadOnMegaPipeThreadPool() : LargeReadContract(TransportKind.MegaPipeThreadPool);
+
+[Trait("Transport", "MegaPipeInline"), Trait("Area", "LargeRead")]
+public sealed class LargeReadOnMegaPipeInline() : LargeReadContract(TransportKind.MegaPipeInline);
+
+[Trait("Transport", "MegaPipeNoLwsocket"), Trait("Area", "LargeRead")]
+public sealed class LargeReadOnMegaPipeNoLwsocket() : LargeReadContract(TransportKind.MegaPipeNoLwsocket);
+
+[Trait("Transport", "MegaPipeLwsocketAlways"), Trait("Area", "LargeRead")]
+public sealed class LargeReadOnMegaPipeLwsocketAlways() : LargeReadContract(TransportKind.MegaPipeLwsocketAlways);
+
+[Trait("Transport", "MegaPipeSmallBuffers"), Trait("Area", "LargeRead")]
+public sealed class LargeReadOnMegaPipeSmallBuffers() : LargeReadContract(TransportKind.MegaPipeSmallBuffers);
+
 [Trait("Transport", "Sockets"), Trait("Area", "HttpClient")]
 public sealed class HttpClientOnSockets() : HttpClientContract(TransportKind.Sockets);
 

@@ -180,6 +180,9 @@ internal abstract class Carried
     /// <summary>Whether no continuation is ready.</summary>
     protected bool NothingReady => _readyNext == _readyEnd;
 
+    /// <summary>For the carrier: continuations of this turn are still to run.</summary>
+    internal bool HasReady => !NothingReady;
+
     /// <summary>
     /// For a continuation that blocks until another channel has done something: two carriers may wait for each other
     /// so, and where nobody takes their channels over, each goes on doing what is asked of its own.

@@ -65,6 +65,9 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     /// <summary>Outgoing connections that were made.</summary>
     public long ConnectedCount;
 
+    /// <summary>Reads into memory of the application's own. Written by the carrier.</summary>
+    public long ReceiveCount;
+
     public long ResetCount;
 
     public long PauseCount;

@@ -4,13 +4,15 @@ using System.IO.Pipelines;
 using System.Runtime.CompilerServices;
 using System.Threading.Tasks.Sources;
 using MegaPipe.Kestrel.Internal.Connections;
+using MegaPipe.Kestrel.Internal.Pipes;
 using Microsoft.AspNetCore.Connections;
 
 namespace MegaPipe.Kestrel.Internal.Connecting;
 
 /// <summary>
-/// Reads go from the leases to the caller's memory, writes into the blocks that the kernel sends from. What is awaited
-/// goes on where the pipe's own awaiter does, on the channel, with nothing in between.
+/// Reads go from the leases to the caller's memory, or for large bodies from the socket (LeasePipeReader.Receive);
+/// writes go into the blocks that the kernel sends from. What is awaited goes on where the pipe's own awaiter does, on
+/// the channel, with nothing in between.
 /// </summary>
 internal sealed class ConnectionStream : Stream
 {
@@ -21,7 +23,7 @@ internal sealed class ConnectionStream : Stream
     private static readonly TimeSpan s_lingerFor = TimeSpan.FromSeconds(30);
 
     private readonly MegaPipeConnection _connection;
-    private readonly PipeReader _input;
+    private readonly LeasePipeReader _input;
     private readonly PipeWriter _output;
     private readonly PendingRead _read;
     private int _disposed;
@@ -30,10 +32,12 @@ internal sealed class ConnectionStream : Stream
     public ConnectionStream(MegaPipeConnection connection)
     {
         _connection = connection;
-        _input = ((IDuplexPipe)connection).Input;
+        _input = connection.Reader;
         _output = ((IDuplexPipe)connection).Output;
         _read = new PendingRead(this);
     }
+
+    public MegaPipeConnection Connection => _connection;
 
     public override bool CanRead => _disposed == 0;
 
@@ -54,6 +58,11 @@ internal sealed class ConnectionStream : Stream
         ThrowIfDisposed();
         try
         {
+            if (_input.TryReceive(buffer, cancellationToken, out ValueTask<int> received))
+            {
+                return received.IsCompleted ? received : _read.Begin(received, buffer, cancellationToken);
+            }
+
             ValueTask<ReadResult> read = _input.ReadAsync(cancellationToken);
             return read.IsCompleted
                 ? new ValueTask<int>(Take(read.GetAwaiter().GetResult(), buffer))
@@ -246,28 +255,35 @@ internal sealed class ConnectionStream : Stream
     private sealed class PendingRead : IValueTaskSource<int>
     {
         private readonly ConnectionStream _stream;
-        private readonly Action _onCompleted;
+        private readonly Action _onRead;
+        private readonly Action _onReceived;
         private ManualResetValueTaskSourceCore<int> _core;
         private ValueTaskAwaiter<ReadResult> _awaiter;
+        private ValueTaskAwaiter<int> _receiveAwaiter;
         private Memory<byte> _buffer;
         private CancellationToken _token;
 
         public PendingRead(ConnectionStream stream)
         {
             _stream = stream;
-            _onCompleted = OnCompleted;
+            _onRead = OnRead;
+            _onReceived = OnReceived;
         }
 
         /// <summary>The pipe allows one read at a time, so nobody else is in here.</summary>
         public ValueTask<int> Begin(ValueTask<ReadResult> read, Memory<byte> buffer, CancellationToken token)
         {
-            _core.Reset();
-            short version = _core.Version;
-            _buffer = buffer;
-            _token = token;
-            _awaiter = read.GetAwaiter();
-            _awaiter.UnsafeOnCompleted(_onCompleted);
-            return new ValueTask<int>(this, version);
+            ValueTask<int> task = Begin(buffer, token);
+            Await(read);
+            return task;
+        }
+
+        public ValueTask<int> Begin(ValueTask<int> received, Memory<byte> buffer, CancellationToken token)
+        {
+            ValueTask<int> task = Begin(buffer, token);
+            _receiveAwaiter = received.GetAwaiter();
+            _receiveAwaiter.UnsafeOnCompleted(_onReceived);
+            return task;
         }
 
         int IValueTaskSource<int>.GetResult(short token) => _core.GetResult(token);
@@ -278,15 +294,50 @@ internal sealed class ConnectionStream : Stream
             Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
             _core.OnCompleted(continuation, state, token, flags);
 
+        private ValueTask<int> Begin(Memory<byte> buffer, CancellationToken token)
+        {
+            _core.Reset();
+            _buffer = buffer;
+            _token = token;
+            return new ValueTask<int>(this, _core.Version);
+        }
+
+        private void Await(ValueTask<ReadResult> read)
+        {
+            _awaiter = read.GetAwaiter();
+            _awaiter.UnsafeOnCompleted(_onRead);
+        }
+
         [SuppressMessage("Design", "CA1031", Justification = "Whatever it is, the awaiter gets it.")]
-        private void OnCompleted()
+        private void OnReceived()
+        {
+            ValueTaskAwaiter<int> awaiter = _receiveAwaiter;
+            _receiveAwaiter = default;
+            try
+            {
+                int bytes = awaiter.GetResult();
+                if (bytes == 0)
+                {
+                    Await(_stream._input.ReadAsync(_token)); // the end, or there was nothing
+                    return;
+                }
+
+                _buffer = default;
+                _token = default;
+                _core.SetResult(bytes);
+            }
+            catch (Exception error)
+            {
+                Fail(error);
+            }
+        }
+
+        [SuppressMessage("Design", "CA1031", Justification = "Whatever it is, the awaiter gets it.")]
+        private void OnRead()
         {
             ValueTaskAwaiter<ReadResult> awaiter = _awaiter;
             Memory<byte> buffer = _buffer;
-            CancellationToken token = _token;
             _awaiter = default;
-            _buffer = default;
-            _token = default;
             int bytes;
             try
             {
@@ -294,11 +345,21 @@ internal sealed class ConnectionStream : Stream
             }
             catch (Exception error)
             {
-                _core.SetException(_stream.Translate(error, token));
+                Fail(error);
                 return;
             }
 
+            _buffer = default;
+            _token = default;
             _core.SetResult(bytes);
+        }
+
+        private void Fail(Exception error)
+        {
+            CancellationToken token = _token;
+            _buffer = default;
+            _token = default;
+            _core.SetException(_stream.Translate(error, token));
         }
     }
 }

@@ -33,7 +33,7 @@ internal sealed partial class MegaPipeConnection
     private void StartReading()
     {
         _input.Pressure.Start();
-        int error = Channel.Native.ReadStart(Handle);
+        int error = _input.TakesOnePiece ? Channel.Native.ReadOne(Handle) : Channel.Native.ReadStart(Handle);
         if (error < 0)
         {
             EndReading(error);
@@ -61,8 +61,8 @@ internal sealed partial class MegaPipeConnection
                 case ReadFlow.Moving when result != 0:
                     OnReadStopped();
                     return;
-                case ReadFlow.Idle: // a resume came before the pause was complete
-                    GoOnReading();
+                case ReadFlow.Idle: // a resume came before the pause was complete, or a read of another kind is wanted
+                    ReadOn();
                     return;
             }
         }
@@ -111,6 +111,64 @@ internal sealed partial class MegaPipeConnection
         System.Diagnostics.Debug.Assert(error >= 0);
     }
 
+    /// <summary>Where the read has just ended by itself there is nothing to cancel, and its event is on its way.</summary>
+    public void RenewReading() => _ = Channel.Native.ReadPause(Handle);
+
+    public void OnReadRests(bool more)
+    {
+        if (more)
+        {
+            Ask(ConnectionAsks.ReadOn); // what the application asks for in this turn comes first
+        }
+        else
+        {
+            ReadOn();
+        }
+    }
+
+    private void ReadOnAfterTurn()
+    {
+        if (Channel.HasReady)
+        {
+            Ask(ConnectionAsks.ReadOn); // the application may not have had its turn
+        }
+        else
+        {
+            ReadOn();
+        }
+    }
+
+    /// <summary>The carrier: arms a read, unless the application has enough, or asks for what there is.</summary>
+    private void ReadOn()
+    {
+        if (_input.TryArm(out bool held))
+        {
+            GoOnReading();
+        }
+        else if (held)
+        {
+            Channel.PauseCount++;
+            TransportLog.ConnectionPause(Logger, this);
+        }
+    }
+
+    /// <summary>The carrier: what the socket holds goes to the application's memory.</summary>
+    private void Receive()
+    {
+        bool open = !_closing && !_retired && _input.Pressure.Flow == ReadFlow.Idle;
+        if (_input.TryTake(open, out nint address, out int bytes))
+        {
+            _input.Pressure.Start();
+            Channel.ReceiveCount++;
+            int error = Channel.Native.ReadNow(Handle, address, bytes);
+            System.Diagnostics.Debug.Assert(error >= 0);
+        }
+        else if (open)
+        {
+            ReadOn();
+        }
+    }
+
     private void ResumeReading()
     {
         if (!_input.Pressure.TryResume())
@@ -122,7 +180,7 @@ internal sealed partial class MegaPipeConnection
         switch (_input.Pressure.Flow)
         {
             case ReadFlow.Idle:
-                GoOnReading();
+                ReadOn();
                 break;
             case ReadFlow.PausedAtEnd:
                 EndReading(0);

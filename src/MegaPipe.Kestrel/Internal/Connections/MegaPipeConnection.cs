@@ -104,6 +104,9 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
 
     public MemoryPool<byte> MemoryPool => _endpoint.MemoryPool;
 
+    /// <summary>What <see cref="Transport"/> begins with.</summary>
+    public LeasePipeReader Reader => _input;
+
     /// <summary>The application's end of the pipes, whatever <see cref="Transport"/> was replaced with.</summary>
     PipeReader IDuplexPipe.Input => _input;
 
@@ -180,6 +183,16 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
             ResumeReading();
         }
 
+        if ((asks & ConnectionAsks.Receive) != 0)
+        {
+            Receive();
+        }
+
+        if ((asks & ConnectionAsks.ReadOn) != 0)
+        {
+            ReadOnAfterTurn();
+        }
+
         if ((asks & (ConnectionAsks.Finish | ConnectionAsks.Close | ConnectionAsks.Reset)) != 0)
         {
             PerformClose(asks);
@@ -202,6 +215,11 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         if ((asks & ConnectionAsks.Install) != 0)
         {
             PerformInstall();
+        }
+
+        if ((asks & ConnectionAsks.Receive) != 0)
+        {
+            Receive();
         }
     }
 

@@ -48,6 +48,29 @@ internal struct BackPressure(long pauseAt)
     /// <summary>The carrier arms the read.</summary>
     public void Start() => Flow = ReadFlow.Flowing;
 
+    /// <summary>The carrier: the armed read has ended by itself, and more may be read.</summary>
+    public void Rest() => Flow = Flow == ReadFlow.Flowing ? ReadFlow.Idle : Flow;
+
+    /// <summary>The carrier: true when it is to cancel the read and to arm another one after its last event.</summary>
+    public bool TryRenew()
+    {
+        bool flows = Flow == ReadFlow.Flowing;
+        Flow = flows ? ReadFlow.Resuming : Flow;
+        return flows;
+    }
+
+    /// <summary>The carrier, before it arms a read: true when it is not to, because of what is unread.</summary>
+    public bool TryHold(long unread)
+    {
+        if (unread < pauseAt || Flow != ReadFlow.Idle)
+        {
+            return false;
+        }
+
+        Flow = ReadFlow.Paused;
+        return true;
+    }
+
     /// <summary>The carrier, after data has come: true when it is to cancel the read.</summary>
     public bool TryPause(long unread)
     {

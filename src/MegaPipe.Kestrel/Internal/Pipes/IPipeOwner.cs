@@ -27,6 +27,15 @@ internal interface IPipeOwner
     /// <summary>The carrier: data has come, and the application has completed its reader.</summary>
     void StopReading();
 
+    /// <summary>The carrier: the read that is armed ends, and one of another kind takes its place.</summary>
+    void RenewReading();
+
+    /// <summary>
+    /// The carrier: a read has brought what it was made for, and none is armed. <paramref name="more"/>: the socket
+    /// holds data, which the application may ask for in a moment.
+    /// </summary>
+    void OnReadRests(bool more);
+
     /// <summary>The carrier: a read brings no more data, or the peer has ended the connection during a pause.</summary>
     void OnReadEnd(in ChannelEvent channelEvent);
 
@@ -69,6 +78,12 @@ internal enum ConnectionAsks
 
     /// <summary>Somebody waits for its socket.</summary>
     Install = 512,
+
+    /// <summary>The application has memory for what the socket holds.</summary>
+    Receive = 2_048,
+
+    /// <summary>Unless the application has asked for what the socket holds, a read is armed.</summary>
+    ReadOn = 4_096,
 
     /// <summary>
     /// No ask, but the reason why nobody posts one: the connection is between two channels. What is asked meanwhile

@@ -3,7 +3,7 @@
 //
 // Two sides: the carrier receives, the application reads. One uncontended lock between them; never held while user code
 // runs, nor when the ring is entered, but for waking the channel once in a life. The data itself is ReceivedData, and
-// BackPressure decides whether more is to come.
+// BackPressure decides whether more is to come. What goes to the application's own memory is in .Receive.cs.
 using System.Diagnostics.CodeAnalysis;
 using System.IO.Pipelines;
 using System.Runtime.ExceptionServices;
@@ -13,7 +13,7 @@ using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Pipes;
 
-internal sealed class LeasePipeReader : PipeReader, IReceiver
+internal sealed partial class LeasePipeReader : PipeReader, IReceiver
 {
     /// <summary>What the application may call next; the standard pipe's rules.</summary>
     private enum ReadState
@@ -51,6 +51,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
         _connection = connection;
         _channel = connection.Channel;
         _pending = new PendingRead(this, cost, scheduling);
+        _receive = new PendingReceive(this, cost, scheduling);
         _pressure = new BackPressure(pauseAt);
     }
 
@@ -125,7 +126,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
                 return ValueTask.FromCanceled<ReadResult>(cancellationToken);
             }
 
-            if (_pending.IsPending)
+            if (_pending.IsPending || _receive.IsPending)
             {
                 ThrowAlreadyReading();
             }
@@ -171,7 +172,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
         lock (_sync)
         {
             ThrowIfCompleted();
-            if (_pending.IsPending)
+            if (_pending.IsPending || _receive.IsPending)
             {
                 ThrowAlreadyReading();
             }
@@ -270,16 +271,19 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     {
         if (channelEvent.IsLeased)
         {
-            Append(_channel.Leases.Take(in channelEvent));
+            OnLease(in channelEvent);
         }
-
-        if (channelEvent.IsHangUp || !channelEvent.HasMore)
+        else if (!channelEvent.IsHangUp && OnReceived(in channelEvent))
+        {
+            return;
+        }
+        else
         {
             _connection.OnReadEnd(in channelEvent);
         }
     }
 
-    private void Append(ReceiveSegment lease)
+    private void Append(ReceiveSegment lease, bool more)
     {
         bool kept = false, release = false, pause = false, unwanted;
         try
@@ -287,6 +291,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
             lock (_sync)
             {
                 unwanted = _completed && !IsEnded;
+                _more = more;
                 if (!_completed && !IsEnded)
                 {
                     // Scarce leases go back at once, unless the application waits for just these bytes.

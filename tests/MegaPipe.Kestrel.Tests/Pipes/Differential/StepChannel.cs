@@ -142,6 +142,10 @@ internal sealed class StepOwner(StepChannel channel, TrackingMemoryPoolFactory m
 
     public void StopReading() => ReadingStopped = true;
 
+    public void RenewReading() => throw Xunit.Sdk.FailException.ForFailure("Nobody reads into memory of his own.");
+
+    public void OnReadRests(bool more) => RenewReading();
+
     public void OnReadEnd(in ChannelEvent channelEvent) =>
         throw Xunit.Sdk.FailException.ForFailure("The socket is not closed.");
 

@@ -1,0 +1,253 @@
+// Large bodies without a copy of ours: the kernel puts what the socket holds into the memory that the caller of a stream
+// brings.
+//
+// Leases are best for what is small and for connections that wait: the read stays armed and takes what comes. A stream
+// of data fills many of them, and each byte is copied once more. So where data comes in streams and the caller has room
+// for much of it, the read that is armed takes one piece only. Behind it the rest stays in the socket, and the next
+// read takes it there (mp_read_now):
+//
+//   one piece has come, the socket holds more  →  nothing is armed; the application may ask     (OnLease)
+//   it asks with memory of its own             →  pinned; the carrier makes the request         (TryReceive, TryTake)
+//   the request's event                        →  unpinned; more: as above, none: read one      (OnReceived)
+//   it has not asked when its turn is over     →  read one: an end is never waited for in vain  (TryArm)
+//
+// The kernel answers such a request as soon as it gets it, whatever the peer does. So nothing of it needs to be
+// canceled: a token, an abort and a dispose wait for the event, which comes within the turn.
+using System.Buffers;
+using System.Diagnostics;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Native;
+
+namespace MegaPipe.Kestrel.Internal.Pipes;
+
+internal sealed partial class LeasePipeReader
+{
+    /// <summary>
+    /// Room from which on a copy costs more than a request: 16 KiB are copied in two microseconds where they are in no
+    /// near cache, and a record of TLS.
+    /// </summary>
+    private const int Large = 16 * 1024;
+
+    /// <summary>Full leases in a row after which a connection's data comes in streams.</summary>
+    private const int FullLeases = 4;
+
+    /// <summary>Pieces in a row behind which nobody asked for more: a connection of small answers again.</summary>
+    private const int VainPieces = 16;
+
+    private readonly PendingReceive _receive;
+
+    // Under the lock.
+    private MemoryHandle _pin; // from TryReceive to its answer
+    private int _room;
+    private int _received; // what the awaiter of _receive gets
+    private bool _more;    // nothing is armed, and the socket held more behind what has come
+    private bool _large;   // the application has brought much room
+    private int _vain;
+
+    // The carrier's.
+    private bool _inKernel;
+    private bool _onePiece; // which kind of read is armed
+    private bool _tellsRest;
+    private int _full;
+
+    /// <summary>The carrier: the next read that is armed is to take one piece only.</summary>
+    public bool TakesOnePiece => _onePiece;
+
+    /// <summary>
+    /// Reads past the leases, where that is to be had at the moment: nothing is in them, and the socket holds more. The
+    /// number of bytes that are in <paramref name="buffer"/> then; 0 says to read in the ordinary way, and for a buffer
+    /// of nothing that there is something. false: not to be had.
+    /// </summary>
+    public bool TryReceive(Memory<byte> buffer, CancellationToken cancellationToken, out ValueTask<int> bytes)
+    {
+        bytes = default;
+        bool large = buffer.Length >= Large;
+        if (large && !_large)
+        {
+            Volatile.Write(ref _large, true);
+        }
+
+        // Looked at without the lock: the application reads, so what it sees is as old as its last result at most.
+        if (!Volatile.Read(ref _more) || cancellationToken.IsCancellationRequested ||
+            (buffer.Length < _channel.Native.BufferBytes && !buffer.IsEmpty))
+        {
+            return false;
+        }
+
+        MemoryHandle pin = buffer.Pin(); // may be the caller's code, so not under the lock
+        bool begun;
+        lock (_sync)
+        {
+            begun = _more && _data.IsEmpty && !HasResult && !_completed && !_pending.IsPending && !_receive.IsPending;
+            if (begun && !buffer.IsEmpty)
+            {
+                _vain = 0;
+                _pin = pin;
+                _room = buffer.Length;
+                _receive.Begin(default);
+            }
+        }
+
+        if (!begun || buffer.IsEmpty)
+        {
+            pin.Dispose();
+            return begun;
+        }
+
+        _connection.Ask(ConnectionAsks.Receive);
+        bytes = _receive.Await();
+        return true;
+    }
+
+    /// <summary>
+    /// The carrier, when it is asked to receive: the memory to receive into, pinned until the event. false: nobody asks,
+    /// or it is too late, which this then tells: reading has ended (<paramref name="open"/> is false), or the
+    /// application has completed the reader.
+    /// </summary>
+    public bool TryTake(bool open, out nint address, out int length)
+    {
+        address = length = 0;
+        bool release;
+        lock (_sync)
+        {
+            if (!_receive.IsWaiting || _inKernel)
+            {
+                return false;
+            }
+
+            if (open && !_completed && !IsEnded)
+            {
+                address = PinnedMemory.AddressOf(_pin);
+                length = _room;
+                _more = false;
+                _inKernel = true;
+                return true;
+            }
+
+            _received = 0;
+            release = _receive.TryRelease();
+        }
+
+        Debug.Assert(release);
+        _pin.Dispose();
+        _channel.Schedule(_receive);
+        return false;
+    }
+
+    /// <summary>
+    /// The carrier: whether it is to arm a read. Not while the application asks for what there is, nor
+    /// (<paramref name="held"/>) while it has too much unread.
+    /// </summary>
+    public bool TryArm(out bool held)
+    {
+        lock (_sync)
+        {
+            held = false;
+            if (_receive.IsWaiting || _pressure.Flow != ReadFlow.Idle)
+            {
+                return false;
+            }
+
+            _more = false;
+            held = !_completed && !_pending.IsWaiting && _pressure.TryHold(_data.Unexamined);
+            return !held;
+        }
+    }
+
+    private void OnLease(in ChannelEvent channelEvent)
+    {
+        bool ends = !channelEvent.HasMore;
+        if (ends)
+        {
+            _pressure.Rest();
+        }
+
+        Append(_channel.Leases.Take(in channelEvent), ends && channelEvent.HasRest);
+        if (ends)
+        {
+            NotePiece();
+            _connection.OnReadRests(channelEvent.HasRest);
+        }
+        else if (!_onePiece && ComesInStreams(in channelEvent) && _pressure.TryRenew())
+        {
+            _onePiece = true;
+            _connection.RenewReading();
+        }
+    }
+
+    private bool ComesInStreams(in ChannelEvent channelEvent)
+    {
+        if (!Volatile.Read(ref _large))
+        {
+            return false;
+        }
+
+        _tellsRest |= channelEvent.HasRest;
+        _full = channelEvent.Result == _channel.Native.BufferBytes ? _full + 1 : 0;
+        return _full >= FullLeases && _tellsRest;
+    }
+
+    private void NotePiece()
+    {
+        lock (_sync)
+        {
+            if (++_vain < VainPieces)
+            {
+                return;
+            }
+
+            _vain = 0;
+            _large = false;
+        }
+
+        _onePiece = false;
+        _full = 0;
+    }
+
+    /// <summary>
+    /// The carrier: the event of a receive, if it is one. true when that is all that it says: an end or an error is
+    /// still to be told.
+    /// </summary>
+    private bool OnReceived(in ChannelEvent channelEvent)
+    {
+        if (!_inKernel)
+        {
+            return false;
+        }
+
+        int result = channelEvent.Result;
+        bool goesOn = result > 0 || result == ChannelError.TryAgain;
+        _inKernel = false;
+        _pin.Dispose();
+        if (goesOn)
+        {
+            _pressure.Rest();
+        }
+
+        bool release;
+        lock (_sync)
+        {
+            _more = goesOn && channelEvent.HasRest;
+            _received = Math.Max(result, 0);
+            _taken |= result > 0;
+            release = _receive.TryRelease();
+        }
+
+        Debug.Assert(release);
+        _channel.Schedule(_receive);
+        if (goesOn)
+        {
+            _connection.OnReadRests(channelEvent.HasRest);
+        }
+
+        return goesOn;
+    }
+
+    /// <summary>The awaited receive. No token: see above.</summary>
+    private sealed class PendingReceive(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
+        : PendingOperation<int>(reader._sync, cost, scheduling)
+    {
+        protected override int Finish(CancellationToken token) => reader._received;
+    }
+}
