@@ -330,15 +330,17 @@ static void connection_that_is_transferred_leaves_its_memory_behind(void)
 /* mp_destroy waits for notifications. */
 static void destroy_waits_until_memory_is_given_back(void)
 {
-	struct rig_link link;
+	uint32_t peer;
+	int32_t fd;
 
 	begin();
-	link = pair(false);
-	write_held(link.handle, 90);
+	fd = fake_pair(true, false, &peer);
+	write_held(mp_register(rig.channel, fd, 0, 0, 0), 90);
 	fake_chances.late_notice = 900;
 	mp_destroy(rig.channel);
-	fake_peer_close((uint32_t)link.peer);
 	CHECK_EQUAL(0, fake_notices());
+	CHECK_EQUAL(0, fake_fd_close(fd));
+	fake_peer_close(peer);
 	fake_end();
 }
 
