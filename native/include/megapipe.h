@@ -79,11 +79,11 @@ enum {
 struct mp_event {
 	uint64_t cookie;  /* of mp_register, mp_connect or mp_transfer; of the listener for ACCEPT */
 	mp_handle handle; /* ACCEPT: the new connection (0 when result < 0); otherwise the request's handle */
-	uint64_t data;    /* READ with MP_EVENT_LEASED: address of the bytes; WRITE with MP_EVENT_RELEASED; otherwise 0 */
-	int32_t result;   /* bytes moved, 0 at end of stream, or -errno */
-	uint32_t stage;   /* MP_STAGE_* */
-	uint32_t flags;   /* MP_EVENT_* */
-	uint32_t lease;   /* READ with MP_EVENT_LEASED: the lease's number; otherwise 0 */
+	uint64_t data;  /* READ with MP_EVENT_LEASED: address of the bytes; WRITE with MP_EVENT_RELEASED; otherwise 0 */
+	int32_t result; /* bytes moved, 0 at end of stream, or -errno */
+	uint32_t stage; /* MP_STAGE_* */
+	uint32_t flags; /* MP_EVENT_* */
+	uint32_t lease; /* READ with MP_EVENT_LEASED: the lease's number; otherwise 0 */
 	mp_handle source; /* ACCEPT: the listener's handle (0 for connected and transferred) */
 };
 

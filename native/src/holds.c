@@ -91,8 +91,8 @@ struct mp_slot *mp_holds_sent(struct mp_channel *channel, const struct io_uring_
 
 bool mp_holds_refused(struct mp_channel *channel, struct mp_slot *slot, int32_t result)
 {
-	/* EINVAL: the kernel cannot tell whether it copies (before 6.2). EOPNOTSUPP: this socket always does. ENOMEM and
-	 * ENOBUFS: the process may pin no more, or the socket keep no more. */
+	/* EINVAL: the kernel cannot tell whether it copies (before 6.2). EOPNOTSUPP: this socket always does. ENOMEM
+	 * and ENOBUFS: the process may pin no more, or the socket keep no more. */
 	if (!mp_holds_sends(channel, slot) ||
 	    (result != -EINVAL && result != -EOPNOTSUPP && result != -ENOMEM && result != -ENOBUFS))
 		return false;

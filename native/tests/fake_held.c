@@ -1,5 +1,5 @@
-/* Zero-copy sends: the memory of a write comes back with the kernel's notification, not with the write's event, whatever
- * happens meanwhile. The fake kernel checks that nobody touches it until then. */
+/* Zero-copy sends: the memory of a write comes back with the kernel's notification, not with the write's event,
+ * whatever happens meanwhile. The fake kernel checks that nobody touches it until then. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>

@@ -129,8 +129,8 @@ internal sealed unsafe partial class Channel
         Filled(NativeMethods.mp_writev(Pointer, handle, vectors.Address, (uint)vectors.Count));
 
     /// <summary>
-    /// As <see cref="WriteVectors(long, IoVectorArray)"/>, without a copy where the kernel can do without. After a Write
-    /// event with <see cref="EventFlags.Held"/> the segments stay the kernel's until one with
+    /// As <see cref="WriteVectors(long, IoVectorArray)"/>, without a copy where the kernel can do without. After a
+    /// Write event with <see cref="EventFlags.Held"/> the segments stay the kernel's until one with
     /// <see cref="EventFlags.Released"/>, whose data is <paramref name="memory"/>.
     /// </summary>
     public int WriteHeld(long handle, IoVectorArray vectors, ulong memory) =>

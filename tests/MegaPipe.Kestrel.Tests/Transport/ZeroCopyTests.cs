@@ -74,8 +74,9 @@ public sealed class ZeroCopyTests
         List<Task> clients = [];
         for (int i = 0; i < 12; i++)
         {
+            int window = i % 2 == 0 ? 16 * 1024 : 1 << 20;
             ConnectedPair pair = await harness.ConnectAsync(
-                listener, beforeConnect: client => client.ReceiveBufferSize = clients.Count % 2 == 0 ? 16 * 1024 : 1 << 20);
+                listener, beforeConnect: client => client.ReceiveBufferSize = window);
             clients.Add(ExchangeAsync(pair, new Random(i), i % 3 == 2));
         }
 
