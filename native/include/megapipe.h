@@ -9,7 +9,7 @@
  *
  * Requests only fill a queue. They reach the kernel as one batch: when `batch_threshold` requests are pending, when
  * mp_dispatch finds no completion to return, or on mp_flush (paper §4.1). Each request brings exactly one event,
- * except a leased read, which brings one for every piece of data, and mp_accept with MP_ACCEPT_KEEP.
+ * except a leased read, which brings one for every piece of data, mp_accept with MP_ACCEPT_KEEP, and mp_write_held.
  *
  * Ownership: memory passed to a request belongs to the kernel until the request's event was returned by
  * mp_dispatch. Cancelling does not give it back sooner.
@@ -68,17 +68,24 @@ enum {
 	MP_EVENT_HANGUP = 1u << 8,
 	/* READ: the socket held more when these bytes were taken. Never set where the kernel does not say so. */
 	MP_EVENT_REST = 1u << 9,
+	/* WRITE, of mp_write_held: the memory is still the kernel's; an event with MP_EVENT_RELEASED gives it back. */
+	MP_EVENT_HELD = 1u << 10,
+	/* WRITE: memory is given back; `data` is what mp_write_held was given. Belongs to no handle: the one that wrote
+	 * may be retired. */
+	MP_EVENT_RELEASED = 1u << 11,
+	/* WRITE, of mp_write_held, in the event that gives the memory back: the bytes have been copied all the same. */
+	MP_EVENT_COPIED = 1u << 12,
 };
 
 /* One completion (paper §3.1, mp_dispatch). 48 bytes. */
 struct mp_event {
 	uint64_t cookie;  /* of mp_register, mp_connect or mp_transfer; of the listener for ACCEPT */
 	mp_handle handle; /* ACCEPT: the new connection (0 when result < 0); otherwise the request's handle */
-	uint64_t data;    /* READ with MP_EVENT_LEASED: address of the bytes; otherwise 0 */
-	int32_t result;   /* bytes moved, 0 at end of stream, or -errno */
-	uint32_t stage;   /* MP_STAGE_* */
-	uint32_t flags;   /* MP_EVENT_* */
-	uint32_t lease;   /* READ with MP_EVENT_LEASED: the lease's number; otherwise 0 */
+	uint64_t data;  /* READ with MP_EVENT_LEASED: address of the bytes; WRITE with MP_EVENT_RELEASED; otherwise 0 */
+	int32_t result; /* bytes moved, 0 at end of stream, or -errno */
+	uint32_t stage; /* MP_STAGE_* */
+	uint32_t flags; /* MP_EVENT_* */
+	uint32_t lease; /* READ with MP_EVENT_LEASED: the lease's number; otherwise 0 */
 	mp_handle source; /* ACCEPT: the listener's handle (0 for connected and transferred) */
 };
 
@@ -144,7 +151,8 @@ enum {
 	MP_FEATURE_NO_IOWAIT = 6,     /* a waiting ring does not show as iowait (6.15) */
 	MP_FEATURE_DIRECT_WAKE = 7,   /* wake without an eventfd (6.13) */
 	MP_FEATURE_PROMPT_CLOSE = 8,  /* a closed lightweight socket is released at once (6.13) */
-	MP_FEATURE_COUNT = 9,
+	MP_FEATURE_ZERO_COPY = 9,     /* sends that do not copy, and say so (6.2) */
+	MP_FEATURE_COUNT = 10,
 };
 
 #define MP_REASON_BYTES 160
@@ -289,6 +297,14 @@ MP_API int32_t mp_write(struct mp_channel *channel, mp_handle handle, const void
 /* As mp_write, gathered (paper: mp_writev). `vectors` is an array of struct iovec, 1 to 1024; it belongs to the
  * channel, which may change it, until the event. The sum must fit in 31 bits. */
 MP_API int32_t mp_writev(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count);
+
+/* As mp_writev, from memory that the kernel may send without copying it (Linux 6.2, TCP). The WRITE event says whether
+ * the bytes were taken. With MP_EVENT_HELD the memory stays the kernel's after it, until the peer has the bytes or the
+ * connection is gone: then a second event comes, WRITE with MP_EVENT_RELEASED and `memory`; after that of a retired
+ * handle, too. The next write need not wait for it. MP_EVENT_COPIED in the last event of the two: it was in vain, since
+ * the way (loopback), the socket or the kernel copies, or no more memory may be pinned. */
+MP_API int32_t mp_write_held(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count,
+			     uint64_t memory);
 
 enum {
 	MP_SHUT_READ = 0,

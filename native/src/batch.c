@@ -72,6 +72,7 @@ static uint32_t cancel_op(uint32_t op)
 	case MP_TOKEN_POLL_READ:
 		return MP_TOKEN_CANCEL_READ;
 	case MP_TOKEN_WRITE:
+	case MP_TOKEN_WRITE_HELD:
 	case MP_TOKEN_POLL_WRITE:
 		return MP_TOKEN_CANCEL_WRITE;
 	case MP_TOKEN_CONNECT:

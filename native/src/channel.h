@@ -57,6 +57,20 @@ struct mp_accepts {
 	struct mp_accept_slot slots[MP_ACCEPT_SLOTS];
 };
 
+/* Writes at a time whose memory the kernel holds; beyond it writes are copied. 24 KiB, made by the first of them. */
+#define MP_HOLDS 1024u
+
+/* See holds.c. */
+struct mp_hold {
+	uint64_t memory; /* the caller's name for it */
+	uint32_t generation;
+	uint32_t slot;  /* whose write it is; MP_NO_SLOT: that has ended */
+	uint16_t next;  /* free list: 1 + the next */
+	int16_t owed;   /* notifications to come, each for one send of the write */
+	uint8_t plain;  /* the rest of the write is copied */
+	uint8_t copied; /* some of it was copied, by the kernel or by a plain send */
+};
+
 /* See wait.c. */
 struct mp_wait {
 	int64_t began_ns; /* of a wait that is measured; 0: none */
@@ -83,6 +97,7 @@ struct mp_channel {
 	bool accepts_wait;        /* ask for IORING_ACCEPT_POLL_FIRST; cleared when the kernel refuses */
 	bool accepts_waited;      /* it has not refused: EINVAL is the listener's */
 	bool reads_limited;       /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
+	bool copies_all;          /* the kernel refused a zero-copy send as such: holds.c */
 	bool pipes_by_workers;    /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
 	_Atomic bool inside;      /* a carrier is in a call: catches a second one, orders nothing */
 	uint32_t owed_head;       /* slots with something owed, oldest first */
@@ -105,6 +120,9 @@ struct mp_channel {
 
 	_Atomic uint32_t wake_state;
 	_Atomic uint64_t wakes;
+
+	struct mp_hold *holds; /* NULL until the first zero-copy write */
+	uint16_t holds_free;   /* 1 + the first free one; 0: none */
 
 	uint32_t arrivals_refused; /* mailbox entries whose descriptors are still to be closed */
 	pthread_mutex_t mailbox_lock;
@@ -174,6 +192,23 @@ bool mp_wait_spin(struct mp_channel *channel, int64_t timeout_ns);
 /* After a sleep. */
 void mp_wait_ended(struct mp_channel *channel);
 
+/* holds.c */
+
+/* A hold for the write that begins on `slot`; where none can be, the write is a plain one. */
+void mp_holds_begin(struct mp_channel *channel, struct mp_slot *slot, uint64_t memory);
+/* Whether the next request of the slot's write, or the one in the kernel, is one that does not copy. */
+bool mp_holds_sends(const struct mp_channel *channel, const struct mp_slot *slot);
+/* The token of that request. */
+uint64_t mp_holds_token(const struct mp_channel *channel, const struct mp_slot *slot);
+/* The slot whose send has ended with `completion`; a notification that follows is owed from here on. NULL: stale. */
+struct mp_slot *mp_holds_sent(struct mp_channel *channel, const struct io_uring_cqe *completion);
+/* Whether the kernel did not take the send for what it is: then the rest of the write is a plain one. */
+bool mp_holds_refused(struct mp_channel *channel, struct mp_slot *slot, int32_t result);
+/* The write has ended with `event`, which from here on says whether the memory is still held. */
+void mp_holds_end(struct mp_channel *channel, struct mp_slot *slot, struct mp_event *event);
+/* Takes a notification; true when it wrote the event that gives the memory back. */
+bool mp_holds_notified(struct mp_channel *channel, const struct io_uring_cqe *completion, struct mp_event *event);
+
 /* ends.c */
 
 /* A leased read begins: its socket gets a poll for the end after a while. */
@@ -234,6 +269,10 @@ bool mp_read_hungry(const struct mp_channel *channel);
 bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
+/* The event of a write that has ended, or of a closing slot's that was still to be made. */
+void mp_write_end(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
+/* The request in the kernel, for who cancels it. */
+uint64_t mp_write_token(const struct mp_channel *channel, const struct mp_slot *slot);
 
 /* stage/close.c */
 int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_t flags);

@@ -44,6 +44,7 @@ void mp_destroy(struct mp_channel *channel)
 		return; /* something is still in the kernel, which may write to the buffers: leak them */
 	mp_buffers_close(&channel->buffers);
 	mp_handles_close(&channel->handles);
+	free(channel->holds);
 	pthread_mutex_destroy(&channel->mailbox_lock);
 	free(channel);
 }

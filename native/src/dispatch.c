@@ -19,6 +19,35 @@ static void stale(struct mp_channel *channel, const struct io_uring_cqe *complet
 		mp_read_stale(channel, completion);
 }
 
+/* After a completion of `slot`: it may have been the last that a closing one waited for. Whether `event` is filled. */
+static bool settled(struct mp_channel *channel, struct mp_slot *slot, struct mp_event *event, bool written)
+{
+	if (slot->state != MP_SLOT_CLOSING || !mp_close_finished(slot))
+		return written;
+	if (written) {
+		mp_owe(channel, slot, MP_OWED_RETIRED);
+		return true;
+	}
+	if (slot->flags & MP_SLOT_OWES)
+		return false;
+	mp_close_retire(channel, slot, event);
+	return true;
+}
+
+/* The result of a zero-copy send. */
+static bool sent(struct mp_channel *channel, const struct io_uring_cqe *completion, struct mp_event *event)
+{
+	struct mp_slot *slot = mp_holds_sent(channel, completion);
+
+	if (!slot) {
+		stale(channel, completion);
+		return false;
+	}
+	MP_ASSERT(slot->in_flight > 0 && slot->writing);
+	slot->in_flight--;
+	return settled(channel, slot, event, mp_write_completed(channel, slot, completion->res, event));
+}
+
 static bool complete(struct mp_channel *channel, const struct io_uring_cqe *completion, struct mp_event *event)
 {
 	uint32_t op = mp_token_op(completion->user_data), index = mp_token_index(completion->user_data);
@@ -34,6 +63,9 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 	}
 	if (op == MP_TOKEN_ARRIVE)
 		return mp_arrive_completed(channel, index, completion->res, event);
+	if (op == MP_TOKEN_WRITE_HELD)
+		return completion->flags & IORING_CQE_F_NOTIF ? mp_holds_notified(channel, completion, event) :
+								sent(channel, completion, event);
 	slot = index < channel->handles.untouched ? &channel->handles.slots[index] : NULL;
 	if (!slot || slot->state == MP_SLOT_FREE || slot->generation != mp_token_generation(completion->user_data)) {
 		stale(channel, completion);
@@ -110,15 +142,7 @@ static bool complete(struct mp_channel *channel, const struct io_uring_cqe *comp
 			written = mp_accept_completed(channel, slot, completion, event);
 		break;
 	}
-	if (slot->state == MP_SLOT_CLOSING && mp_close_finished(slot)) {
-		if (written) {
-			mp_owe(channel, slot, MP_OWED_RETIRED);
-		} else if (!(slot->flags & MP_SLOT_OWES)) {
-			mp_close_retire(channel, slot, event);
-			written = true;
-		}
-	}
-	return written;
+	return settled(channel, slot, event, written);
 }
 
 /* What is left of a completion that filled several buffers, before anything else happens to its slot. */

@@ -74,6 +74,7 @@ enum {
 
 #define MP_ADDRESS_BYTES 28u /* sizeof(struct sockaddr_in6): what a slot keeps of a peer's address */
 #define MP_NO_SLOT UINT32_MAX
+#define MP_HOLD_REFUSED UINT16_MAX /* a zero-copy write that is made as a plain one */
 
 struct mp_slot {
 	uint64_t cookie;
@@ -101,6 +102,7 @@ struct mp_slot {
 	uint16_t vector_count; /* 0: a plain write */
 	uint32_t write_bytes;  /* asked for */
 	uint32_t write_done;   /* already with the kernel */
+	uint16_t hold;         /* of a zero-copy write: 1 + its hold, or MP_HOLD_REFUSED; else 0 */
 	void *write_from;      /* next byte, or next struct iovec */
 	void *read_to;
 	uint32_t read_bytes;

@@ -27,8 +27,7 @@ static bool settle_request(struct mp_channel *channel, struct mp_slot *slot, uin
 		return true;
 	}
 	if (slot->state == MP_SLOT_CLOSING && (bit & (MP_OWED_WRITE | MP_OWED_POLL_WRITE))) {
-		slot->writing = 0;
-		mp_event_fill(channel, event, slot, MP_STAGE_WRITE, -ECANCELED, 0);
+		mp_write_end(channel, slot, -ECANCELED, event);
 		*written = true;
 		return true;
 	}

@@ -31,7 +31,7 @@ struct registered {
 
 static const char *const names[MP_FEATURE_COUNT] = {
 	"ring",       "leased_read", "lwsocket",    "transfer",     "single_thread",
-	"fd_install", "no_iowait",   "direct_wake", "prompt_close",
+	"fd_install", "no_iowait",   "direct_wake", "prompt_close", "zero_copy",
 };
 
 const char *mp_feature_name(uint32_t feature)
@@ -275,6 +275,30 @@ static void probe_prompt_close(struct mp_features *features)
 		       "a closed lightweight socket is released late, behind older connections. Linux 6.13 ends that.");
 }
 
+/* A send on a TCP socket without a peer: EPIPE once the kernel has taken the flags; its notification is dropped. */
+static void probe_zero_copy(struct mp_features *features, struct mp_ring *ring)
+{
+	static uint8_t byte;
+	struct iovec vector = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+	struct io_uring_sqe request = { .opcode = IORING_OP_SENDMSG_ZC,
+					.ioprio = MP_SEND_ZC_REPORT_USAGE,
+					.addr = (uint64_t)(uintptr_t)&message,
+					.len = 1,
+					.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT };
+	int32_t result;
+
+	request.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	result = request.fd < 0 ? -errno : try_request(ring, &request, NULL);
+	if (request.fd >= 0)
+		close(request.fd);
+	if (result == -EPIPE || result == -ENOTCONN)
+		allow(features, MP_FEATURE_ZERO_COPY);
+	else
+		refuse(features, MP_FEATURE_ZERO_COPY, "zero-copy sends that tell: %s. Linux 6.2 brings them.",
+		       mp_error_text(result));
+}
+
 /* Restricts and starts a ring as mp_create does. */
 static int32_t start(struct mp_ring *ring)
 {
@@ -380,6 +404,7 @@ static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 	probe_fd_install(features, ring, index);
 	probe_transfer(features, ring, index);
 	probe_prompt_close(features);
+	probe_zero_copy(features, ring);
 	armed = probe_leased_read(features, ring, &buffers, registered.buffers, pair);
 	close(pair[1]);
 	armed = armed && !end_leased_read(ring);

@@ -24,6 +24,10 @@
 #define IORING_ACCEPT_POLL_FIRST (1U << 2) /* 6.10 */
 #endif
 
+/* Of a zero-copy send: its notification says whether the kernel has copied all the same. */
+#define MP_SEND_ZC_REPORT_USAGE (1U << 3) /* 6.2 */
+#define MP_NOTIF_COPIED (1U << 31)        /* 6.2 */
+
 #define MP_RWF_NOSIGNAL 0x100 /* 6.18: no SIGPIPE of a write to a pipe */
 
 #ifndef IORING_ENTER_NO_IOWAIT

@@ -72,6 +72,7 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_waits = fake_bundles = 0;
 	failure.count = enter_failure.count = post_failure.count = 0;
 	fake_requests_begin();
+	fake_notices_begin();
 	fake_files_begin();
 	fake_edge_begin();
 }
@@ -80,6 +81,7 @@ void fake_end(void)
 {
 	FAKE_RULE(fake_refused == 0);
 	FAKE_RULE(fake_requests_live() == 0);
+	FAKE_RULE(fake_notices() == 0);
 	FAKE_RULE(fake_fds_open() == 0);
 	FAKE_RULE(fake_files_open() == 0);
 }
@@ -261,6 +263,7 @@ void mp_ring_close(struct mp_ring *ring)
 		return;
 	fake->ring = NULL;
 	fake_requests_end();
+	fake_notices_end();
 	for (uint32_t i = 0; i < fake->fixed_count; i++)
 		if (fake->fixed[i])
 			fake_file_drop(fake->fixed[i] - 1);
@@ -289,6 +292,7 @@ void fake_ring_free(struct fake_ring *fake)
 void fake_abandon(void)
 {
 	fake_requests_abandon();
+	fake_notices_begin();
 	fake_files_abandon();
 }
 

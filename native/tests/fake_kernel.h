@@ -34,6 +34,11 @@ struct fake_chances {
 	uint16_t abort;         /* ECONNABORTED of an accept */
 	uint16_t late_install;  /* an fd install that does not complete at once */
 	uint16_t lose_end;      /* a multishot receive takes data and the end behind it for data, and waits */
+	uint16_t late_notice;   /* the memory of a zero-copy send is not given back now */
+	uint16_t early_notice;  /* ... or before the send's own result */
+	uint16_t vain_notice;   /* a zero-copy send that fails gets a notification all the same */
+	uint16_t copy;          /* a zero-copy send is copied */
+	uint16_t refuse_held;   /* a zero-copy send may pin no more: ENOMEM, ENOBUFS */
 };
 
 enum { FAKE_STREAM = 1, FAKE_LISTENER, FAKE_EVENTFD, FAKE_RING };
@@ -123,6 +128,14 @@ extern bool fake_no_accept_wait;
 /* Accepts that were tried as soon as they were made, and found nobody. */
 extern uint32_t fake_vain_accepts;
 extern uint32_t fake_refused_accepts; /* by fake_no_accept_wait */
+/* As before 6.2: zero-copy sends that are to say whether they copy are refused. */
+extern bool fake_no_report;
+/* The memory of zero-copy sends is kept until fake_notify. */
+extern bool fake_keeps_notices;
+/* Lets the kernel give the memory of the `count` oldest zero-copy sends back, if so many are left. */
+void fake_notify(uint32_t count);
+/* Zero-copy sends whose memory the kernel has. */
+uint32_t fake_notices(void);
 /* Completion queues get at most this many entries: 0 for what is asked. */
 extern uint32_t fake_cq_entries;
 /* Closed direct descriptors are released in order, behind earlier requests, as Linux does up to 6.12. Set before a
@@ -200,6 +213,14 @@ void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe);
 void fake_attempt(struct fake_request *request);
 void fake_finish(struct fake_request *request, int32_t result, uint32_t flags);
 void fake_cancel(struct fake_request *request);
+/* A zero-copy send ends with `result`: takes the vectors, where the memory is kept. The flags of its completion. */
+uint32_t fake_notice_owe(struct fake_request *request, int32_t result);
+void fake_notices_run(void);
+void fake_notices_begin(void);
+/* Of rings that are gone: nobody asks any more. */
+void fake_notices_end(void);
+/* Of the first `bytes`. */
+uint64_t fake_sum(const struct iovec *vectors, uint32_t count, uint64_t bytes);
 /* Of everything that the kernel reads of a write, or may still write of a read. */
 uint64_t fake_checksum(const struct fake_request *request);
 static inline void *fake_at(uint64_t address)

@@ -317,8 +317,10 @@ void model_write(struct conn *conn, uint32_t bytes, uint32_t vectors)
 			at += part;
 		}
 	}
-	error = vectors ? mp_writev(channel, conn->handle, conn->vectors, vectors) :
-			  mp_write(channel, conn->handle, conn->write_buffer, bytes);
+	conn->memory = vectors && random_below(&model.random, 2) ? ++model.last_memory : 0;
+	error = conn->memory ? mp_write_held(channel, conn->handle, conn->vectors, vectors, conn->memory) :
+		vectors      ? mp_writev(channel, conn->handle, conn->vectors, vectors) :
+			       mp_write(channel, conn->handle, conn->write_buffer, bytes);
 	MUST(error == 0);
 	conn->writing = bytes;
 	conn->issued += bytes;

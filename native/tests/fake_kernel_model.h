@@ -13,6 +13,7 @@
 #define CHANNELS 2u
 #define CONNS 24u
 #define HELD 64u
+#define SENT 2048u
 
 struct conn {
 	enum { UNUSED, WAITING, OPEN, CLOSING, MOVING, DEAD } state;
@@ -32,12 +33,20 @@ struct conn {
 	uint32_t read_bytes;
 	uint8_t *write_buffer;
 	struct iovec *vectors;
+	uint64_t memory; /* of a zero-copy write; 0: a plain one */
 	uint32_t writing;
 	uint32_t disconnects;
 	uint64_t sent, got;               /* peer to channel */
 	uint64_t issued, acked, received; /* channel to peer */
 	bool peer_shut, ended;            /* the peer sends no more; the channel has seen that */
 	bool no_more_reads, broken, write_broken;
+};
+
+/* Memory that an event has left with the kernel. */
+struct sent {
+	uint64_t memory; /* 0: not in use */
+	uint32_t channel, bytes;
+	uint8_t *buffer;
 };
 
 struct held {
@@ -58,6 +67,9 @@ struct model {
 	struct conn conns[CONNS];
 	struct held held[HELD];
 	uint32_t held_count;
+	struct sent sent[SENT];
+	uint64_t last_memory;
+	uint32_t sent_count;
 	struct {
 		uint32_t peer;
 		uint16_t port;

@@ -168,9 +168,43 @@ static void read_event(struct conn *conn, const struct mp_event *event)
 		conn->reading = NOT_READING;
 }
 
+/* Ours again: a kernel that still looked at it would see this. */
+static void take_back(uint8_t *buffer, uint32_t bytes)
+{
+	memset(buffer, 0xee, bytes);
+	free(buffer);
+}
+
+/* The write has ended, its memory is still the kernel's. */
+static void keep(const struct conn *conn)
+{
+	uint32_t at = 0;
+
+	while (at < SENT && model.sent[at].memory)
+		at++;
+	MUST(at < SENT);
+	model.sent[at] = (struct sent){ conn->memory, conn->channel, conn->writing, conn->write_buffer };
+	model.sent_count++;
+}
+
+static void released(uint32_t channel, const struct mp_event *event)
+{
+	uint32_t at = 0;
+
+	MUST(event->stage == MP_STAGE_WRITE && event->handle == 0 && event->data);
+	MUST((event->flags & ~(uint32_t)MP_EVENT_COPIED) == MP_EVENT_RELEASED);
+	while (at < SENT && model.sent[at].memory != event->data)
+		at++;
+	MUST(at < SENT && model.sent[at].channel == channel);
+	take_back(model.sent[at].buffer, model.sent[at].bytes);
+	model.sent[at].memory = 0;
+	model.sent_count--;
+}
+
 static void write_event(struct conn *conn, const struct mp_event *event)
 {
-	MUST(conn->writing && event->flags == 0);
+	MUST(conn->writing);
+	MUST(event->flags == 0 || (conn->memory && (event->flags == MP_EVENT_COPIED || event->flags == MP_EVENT_HELD)));
 	if (event->result > 0) {
 		MUST((uint32_t)event->result == conn->writing);
 		conn->acked += conn->writing;
@@ -179,9 +213,10 @@ static void write_event(struct conn *conn, const struct mp_event *event)
 		MUST(event->result != -ECANCELED || conn->state == CLOSING);
 		conn->write_broken = true;
 	}
-	/* Ours again: a kernel that still looked at it would see this. */
-	memset(conn->write_buffer, 0xee, conn->writing);
-	free(conn->write_buffer);
+	if (event->flags & MP_EVENT_HELD)
+		keep(conn);
+	else
+		take_back(conn->write_buffer, conn->writing);
 	free(conn->vectors);
 	conn->write_buffer = NULL;
 	conn->vectors = NULL;
@@ -215,6 +250,10 @@ void model_event(uint32_t channel, const struct mp_event *event)
 			arrived(channel, event);
 		else
 			accepted(channel, event);
+		return;
+	}
+	if (event->flags & MP_EVENT_RELEASED) {
+		released(channel, event);
 		return;
 	}
 	if (event->handle == model.listeners[channel]) {
@@ -342,7 +381,7 @@ bool model_drain_step(uint32_t round)
 			model.listener_fds[i] = 0;
 		}
 	}
-	return busy || model.held_count;
+	return busy || model.held_count || model.sent_count;
 }
 
 static void close_rest(void)
@@ -412,5 +451,8 @@ void model_destroy(void)
 		free(conn->write_buffer);
 		free(conn->vectors);
 	}
+	for (uint32_t i = 0; i < SENT; i++)
+		if (model.sent[i].memory)
+			free(model.sent[i].buffer);
 	close_rest();
 }

@@ -108,6 +108,18 @@ static void receive_leased(struct fake_request *request)
 	}
 }
 
+static bool refuses_held(const struct fake_request *request, int32_t *error)
+{
+	FAKE_RULE(request->sqe.ioprio == MP_SEND_ZC_REPORT_USAGE && fake_file(request->file)->socket);
+	if (fake_no_report)
+		*error = -EINVAL;
+	else if (fake_chance(fake_chances.refuse_held))
+		*error = fake_chance(500) ? -ENOMEM : -ENOBUFS;
+	else
+		return false;
+	return true;
+}
+
 /* A write answers with what was taken, unless MSG_WAITALL asks a socket for all of it. */
 static void write_some(struct fake_request *request)
 {
@@ -118,6 +130,10 @@ static void write_some(struct fake_request *request)
 
 	if (quiet && fake_no_nosignal) {
 		fake_finish(request, -EOPNOTSUPP, 0);
+		return;
+	}
+	if (request->sqe.opcode == IORING_OP_SENDMSG_ZC && refuses_held(request, &result)) {
+		fake_finish(request, result, 0);
 		return;
 	}
 	FAKE_RULE(request->checksum == fake_checksum(request));
@@ -347,6 +363,7 @@ void fake_attempt(struct fake_request *request)
 		break;
 	case IORING_OP_SEND:
 	case IORING_OP_SENDMSG:
+	case IORING_OP_SENDMSG_ZC:
 	case IORING_OP_WRITE:
 	case IORING_OP_WRITEV:
 		write_some(request);

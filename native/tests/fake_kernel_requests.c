@@ -41,14 +41,19 @@ uint32_t fake_requests_live(void)
 	return count;
 }
 
-uint64_t fake_checksum(const struct fake_request *request)
+uint64_t fake_sum(const struct iovec *vectors, uint32_t count, uint64_t bytes)
 {
 	uint64_t sum = 14695981039346656037u; /* FNV-1a */
 
-	for (uint32_t i = 0; i < request->vector_count; i++)
-		for (size_t j = 0; j < request->vectors[i].iov_len; j++)
-			sum = (sum ^ ((const uint8_t *)request->vectors[i].iov_base)[j]) * 1099511628211u;
+	for (uint32_t i = 0; i < count; i++)
+		for (size_t j = 0; j < vectors[i].iov_len && bytes; j++, bytes--)
+			sum = (sum ^ ((const uint8_t *)vectors[i].iov_base)[j]) * 1099511628211u;
 	return sum;
+}
+
+uint64_t fake_checksum(const struct fake_request *request)
+{
+	return fake_sum(request->vectors, request->vector_count, UINT64_MAX);
 }
 
 void fake_fixed_release(struct fake_ring *ring, uint32_t number)
@@ -90,6 +95,8 @@ void fake_finish(struct fake_request *request, int32_t result, uint32_t flags)
 		/* The memory was ours until now: nobody else wrote to it. */
 		if (request->sqe.opcode != IORING_OP_RECV && request->sqe.opcode != IORING_OP_READ)
 			FAKE_RULE(request->checksum == fake_checksum(request));
+		if (request->sqe.opcode == IORING_OP_SENDMSG_ZC)
+			flags |= fake_notice_owe(request, result);
 		free(request->vectors);
 	}
 	if (request->file != FAKE_NONE)
@@ -160,7 +167,7 @@ static void import(struct fake_request *request)
 	const struct iovec *vectors = &single;
 
 	request->vector_count = 1;
-	if (sqe->opcode == IORING_OP_SENDMSG) {
+	if (sqe->opcode == IORING_OP_SENDMSG || sqe->opcode == IORING_OP_SENDMSG_ZC) {
 		vectors = header->msg_iov;
 		request->vector_count = (uint32_t)header->msg_iovlen;
 	} else if (sqe->opcode == IORING_OP_WRITEV) {
@@ -237,6 +244,7 @@ void fake_submit(struct fake_ring *ring, const struct io_uring_sqe *sqe)
 		/* fall through */
 	case IORING_OP_SEND:
 	case IORING_OP_SENDMSG:
+	case IORING_OP_SENDMSG_ZC:
 	case IORING_OP_WRITE:
 	case IORING_OP_WRITEV:
 		import(request);
@@ -283,6 +291,7 @@ void fake_run(uint32_t rounds)
 			if (request->live && request->running)
 				give_up(request);
 		}
+		fake_notices_run();
 	}
 }
 

@@ -67,6 +67,11 @@ static struct fake_chances draw_chances(void)
 	chances.reset = (uint16_t)(chance(20) ? below(10) : 0);
 	chances.abort = (uint16_t)(chance(20) ? below(300) : 0);
 	chances.lose_end = (uint16_t)(chance(50) ? below(1001) : 0);
+	chances.late_notice = (uint16_t)(chance(70) ? below(950) : 0);
+	chances.early_notice = (uint16_t)(chance(20) ? below(500) : 0);
+	chances.vain_notice = (uint16_t)(chance(50) ? below(600) : 0);
+	chances.copy = (uint16_t)(chance(50) ? below(1001) : 0);
+	chances.refuse_held = (uint16_t)(chance(30) ? below(600) : 0);
 	chances.late_install = (uint16_t)(chance(30) ? below(800) : 0);
 	return chances;
 }
@@ -236,6 +241,7 @@ static void run_schedule(uint64_t seed)
 	fake_no_nosignal = chance(30);
 	fake_no_accept_wait = chance(30);
 	fake_releases_late = chance(40);
+	fake_no_report = chance(10);
 	model.threads_end = chance(50);
 	model.only_sockets = chance(40);
 	model_open(draw_config, chance(50));

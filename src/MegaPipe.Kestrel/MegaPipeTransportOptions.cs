@@ -172,6 +172,13 @@ public sealed class MegaPipeTransportOptions
     [Number(0, long.MaxValue, Unset = "unlimited")]
     public long? MaxWriteBufferSize { get; set { field = value; Given |= Shared.MaxWriteBufferSize; } } = 64 * 1024;
 
+    /// <summary>
+    /// Bytes of one write to the socket from which on the kernel is asked to send them without copying (Linux 6.2,
+    /// TCP). Default 0: never. The memory stays in use until the peer has acknowledged it. 0 to 1,073,741,824.
+    /// </summary>
+    [Number(0, 1 << 30)]
+    public int ZeroCopyThreshold { get; set; }
+
     /// <summary>Accept lightweight sockets. Default Auto.</summary>
     public LightweightSockets LightweightSockets { get; set; } = LightweightSockets.Auto;
 
@@ -304,6 +311,11 @@ public sealed class MegaPipeTransportOptions
     /// Every accepted connection is asked to move at each look, for the tests of what a move may meet.
     /// </summary>
     internal bool MovesAtEachLook { get; set; }
+
+    /// <summary>
+    /// Large writes are sent without a copy although loopback copies them, for the tests of what may meet them.
+    /// </summary>
+    internal bool ZeroCopyAlways { get; set; }
 
     /// <summary>Acts as if the kernel took no steering program, for the tests of the weaker modes.</summary>
     internal bool SteeringRefused { get; set; }

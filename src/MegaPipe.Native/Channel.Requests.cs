@@ -138,6 +138,14 @@ internal sealed unsafe partial class Channel
     public int WriteVectors(long handle, IoVectorArray vectors) =>
         Filled(NativeMethods.mp_writev(Pointer, handle, vectors.Address, (uint)vectors.Count));
 
+    /// <summary>
+    /// As <see cref="WriteVectors(long, IoVectorArray)"/>, without a copy where the kernel can do without. After a
+    /// Write event with <see cref="EventFlags.Held"/> the segments stay the kernel's until one with
+    /// <see cref="EventFlags.Released"/>, whose data is <paramref name="memory"/>.
+    /// </summary>
+    public int WriteHeld(long handle, IoVectorArray vectors, ulong memory) =>
+        Filled(NativeMethods.mp_write_held(Pointer, handle, vectors.Address, (uint)vectors.Count, memory));
+
     /// <summary>Shuts down without closing. Event: Close with <see cref="EventFlags.Disconnected"/>.</summary>
     public int Disconnect(long handle, ShutDirection direction) =>
         Filled(NativeMethods.mp_disconnect(Pointer, handle, (uint)direction));

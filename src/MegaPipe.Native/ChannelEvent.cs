@@ -55,6 +55,15 @@ internal enum EventFlags : uint
     /// Read: the socket held more when these bytes were taken. Never set where the kernel does not say so.
     /// </summary>
     Rest = 1u << 9,
+
+    /// <summary>Write: the memory stays the kernel's until an event with <see cref="Released"/>.</summary>
+    Held = 1u << 10,
+
+    /// <summary>Write: such memory is given back, by the number in the event's data. Belongs to no handle.</summary>
+    Released = 1u << 11,
+
+    /// <summary>Write: a write that was not to be copied has been, all the same.</summary>
+    Copied = 1u << 12,
 }
 
 /// <summary>One completion, as <see cref="Channel.Dispatch"/> returns it.</summary>
@@ -69,7 +78,9 @@ internal readonly struct ChannelEvent
     /// </summary>
     public readonly long Handle;
 
-    /// <summary>Address of the leased bytes, or 0.</summary>
+    /// <summary>
+    /// Address of the leased bytes; where <see cref="IsReleased"/>, the number of the memory; otherwise 0.
+    /// </summary>
     public readonly nint Data;
 
     /// <summary>Bytes moved, 0 at the end of a stream, or a negative errno (see <see cref="ChannelError"/>).</summary>
@@ -106,6 +117,12 @@ internal readonly struct ChannelEvent
     public bool IsHangUp => (Flags & EventFlags.HangUp) != 0;
 
     public bool IsGiven => (Flags & EventFlags.Given) != 0;
+
+    public bool IsHeld => (Flags & EventFlags.Held) != 0;
+
+    public bool IsReleased => (Flags & EventFlags.Released) != 0;
+
+    public bool IsCopied => (Flags & EventFlags.Copied) != 0;
 
     public override string ToString() =>
         $"{Stage} cookie={Cookie} handle={Handle:x} result={Result} flags={Flags} lease={Lease}";

@@ -110,6 +110,10 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     [SuppressGCTransition]
+    public static partial int mp_write_held(nint channel, long handle, nint vectors, uint count, ulong memory);
+
+    [LibraryImport(Library)]
+    [SuppressGCTransition]
     public static partial int mp_disconnect(nint channel, long handle, uint how);
 
     [LibraryImport(Library)]

@@ -45,9 +45,18 @@ static bool issue_vectors(struct mp_channel *channel, struct mp_slot *slot)
 		spare_the_signal(channel, slot, request);
 		return true;
 	}
-	request = mp_batch_request(channel, slot, MP_TOKEN_WRITE, IORING_OP_SENDMSG);
-	if (!request)
-		return false;
+	if (mp_holds_sends(channel, slot)) {
+		request = mp_batch_own(channel, mp_holds_token(channel, slot), IORING_OP_SENDMSG_ZC);
+		if (!request)
+			return false;
+		slot->in_flight++;
+		MP_COUNT(channel, in_flight, 1);
+		request->ioprio = MP_SEND_ZC_REPORT_USAGE;
+	} else {
+		request = mp_batch_request(channel, slot, MP_TOKEN_WRITE, IORING_OP_SENDMSG);
+		if (!request)
+			return false;
+	}
 	slot->message.msg_iov = slot->write_from;
 	slot->message.msg_iovlen = slot->vector_count;
 	request->addr = (uint64_t)(uintptr_t)&slot->message;
@@ -79,17 +88,25 @@ bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot)
 	return true;
 }
 
+uint64_t mp_write_token(const struct mp_channel *channel, const struct mp_slot *slot)
+{
+	if (slot->flags & MP_SLOT_POLLING_WRITE)
+		return mp_channel_token(channel, slot, MP_TOKEN_POLL_WRITE);
+	return mp_holds_sends(channel, slot) ? mp_holds_token(channel, slot) :
+					       mp_channel_token(channel, slot, MP_TOKEN_WRITE);
+}
+
 bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot)
 {
-	uint32_t op = slot->flags & MP_SLOT_POLLING_WRITE ? MP_TOKEN_POLL_WRITE : MP_TOKEN_WRITE;
-
-	if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, op)))
+	if (!mp_batch_cancel(channel, slot, mp_write_token(channel, slot)))
 		return false;
 	slot->flags |= MP_SLOT_CANCELLED_WRITE;
 	return true;
 }
 
-static int32_t begin(struct mp_channel *channel, mp_handle handle, void *from, uint16_t vector_count, uint32_t bytes)
+/* `memory`: of a zero-copy write; NULL: a plain one. */
+static int32_t begin(struct mp_channel *channel, mp_handle handle, void *from, uint16_t vector_count, uint32_t bytes,
+		     const uint64_t *memory)
 {
 	struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
 
@@ -105,6 +122,8 @@ static int32_t begin(struct mp_channel *channel, mp_handle handle, void *from, u
 	slot->vector_count = vector_count;
 	slot->write_bytes = bytes;
 	slot->write_done = 0;
+	if (memory)
+		mp_holds_begin(channel, slot, *memory);
 	if (next_step(channel, slot) != MP_OWED_WRITE || !mp_write_issue(channel, slot))
 		mp_owe(channel, slot, next_step(channel, slot));
 	mp_batch_filled(channel);
@@ -114,10 +133,11 @@ static int32_t begin(struct mp_channel *channel, mp_handle handle, void *from, u
 
 int32_t mp_write(struct mp_channel *channel, mp_handle handle, const void *buffer, uint32_t bytes)
 {
-	return begin(channel, handle, (void *)(uintptr_t)buffer, 0, bytes);
+	return begin(channel, handle, (void *)(uintptr_t)buffer, 0, bytes, NULL);
 }
 
-int32_t mp_writev(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count)
+static int32_t begin_vectors(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count,
+			     const uint64_t *memory)
 {
 	const struct iovec *vector = vectors;
 	uint64_t bytes = 0;
@@ -132,7 +152,17 @@ int32_t mp_writev(struct mp_channel *channel, mp_handle handle, void *vectors, u
 	}
 	if (bytes > INT32_MAX)
 		return -EINVAL;
-	return begin(channel, handle, vectors, (uint16_t)count, (uint32_t)bytes);
+	return begin(channel, handle, vectors, (uint16_t)count, (uint32_t)bytes, memory);
+}
+
+int32_t mp_writev(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count)
+{
+	return begin_vectors(channel, handle, vectors, count, NULL);
+}
+
+int32_t mp_write_held(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count, uint64_t memory)
+{
+	return begin_vectors(channel, handle, vectors, count, &memory);
 }
 
 /* Moves past `bytes` that the kernel took. */
@@ -155,6 +185,15 @@ static void advance(struct mp_slot *slot, uint32_t bytes)
 		vector->iov_len -= bytes;
 	}
 	slot->write_from = vector;
+}
+
+void mp_write_end(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event)
+{
+	slot->writing = 0;
+	slot->flags &= ~(uint32_t)MP_SLOT_CANCELLED_WRITE;
+	mp_event_fill(channel, event, slot, MP_STAGE_WRITE, result, 0);
+	if (slot->hold)
+		mp_holds_end(channel, slot, event);
 }
 
 bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event)
@@ -180,6 +219,12 @@ bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_
 			return false;
 		}
 		result = -ECANCELED;
+	} else if (slot->hold && mp_holds_refused(channel, slot, result)) {
+		if (!closing) {
+			mp_owe(channel, slot, next_step(channel, slot));
+			return false;
+		}
+		result = -ECANCELED;
 	} else if (result == -EAGAIN || result == -EINTR || result == -ECANCELED) {
 		/* ECANCELED that nobody asked for: its thread has ended, or renew.c; before any byte was taken. */
 		if (!closing) {
@@ -188,8 +233,6 @@ bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_
 		}
 		result = -ECANCELED;
 	}
-	slot->writing = 0;
-	slot->flags &= ~(uint32_t)MP_SLOT_CANCELLED_WRITE;
-	mp_event_fill(channel, event, slot, MP_STAGE_WRITE, result, 0);
+	mp_write_end(channel, slot, result, event);
 	return true;
 }

@@ -47,6 +47,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
         _waker = new Waker(native);
         Leases = new LeasePool(this, native);
         Arrivals = new ChannelArrivals(this);
+        Holds = new SendHolds(options.ZeroCopyAlways);
     }
 
     /// <summary>The CPU whose connections its partitions prefer, or -1.</summary>
@@ -56,6 +57,9 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     public Channel Native => _native;
 
     public LeasePool Leases { get; }
+
+    /// <summary>Memory that the kernel sends from without copying it.</summary>
+    public SendHolds Holds { get; }
 
     /// <summary>Connections on their way here from other channels.</summary>
     public ChannelArrivals Arrivals { get; }
@@ -253,6 +257,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     /// </summary>
     internal override void Close()
     {
+        Holds.Drain(_native, _events);
         MarkEnded();
         _native.Dispose();
         PerformAfterEnd();
@@ -269,9 +274,9 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     [SuppressMessage("Design", "CA1031", Justification = "See above; nothing is known of the exception.")]
     private void TryApply(in ChannelEvent channelEvent)
     {
-        if (channelEvent.IsTransferred)
+        if ((channelEvent.Flags & (EventFlags.Transferred | EventFlags.Released)) != 0)
         {
-            TryArrive(in channelEvent);
+            ApplyWithoutHandle(in channelEvent);
             return;
         }
 
@@ -303,6 +308,18 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
         catch (Exception error)
         {
             owner.Fail(error);
+        }
+    }
+
+    private void ApplyWithoutHandle(in ChannelEvent channelEvent)
+    {
+        if (channelEvent.IsReleased)
+        {
+            Holds.OnReleased(in channelEvent);
+        }
+        else
+        {
+            TryArrive(in channelEvent);
         }
     }
 

@@ -2,6 +2,7 @@
 using System.Buffers;
 using System.Net;
 using MegaPipe.Kestrel.Internal.Diagnostics;
+using MegaPipe.Native;
 using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Internal.Connections;
@@ -25,6 +26,11 @@ internal sealed class EndpointContext(
     public long MaxReadBufferSize { get; } = Limit(options.MaxReadBufferSize);
 
     public long MaxWriteBufferSize { get; } = Limit(options.MaxWriteBufferSize);
+
+    /// <summary>Bytes of a write from which on it is not copied; int.MaxValue: never.</summary>
+    public int ZeroCopyFrom { get; } =
+        options.ZeroCopyThreshold > 0 && MegaPipeFeatures.Has(Feature.ZeroCopy)
+            ? options.ZeroCopyThreshold : int.MaxValue;
 
     private static long Limit(long? option) => option is > 0 and { } limit ? limit : long.MaxValue;
 }

@@ -12,6 +12,7 @@ internal sealed partial class MegaPipeConnection
     private bool _sending;
     private bool _finishAsked;
     private IoVectorArray? _vectors;
+    private HeldWrite? _hold; // of a write that is not to be copied
 
     /// <summary>A flush waits for the peer to take what was written. Any thread.</summary>
     public bool IsWriteAwaited => _output.IsAwaited;
@@ -23,7 +24,7 @@ internal sealed partial class MegaPipeConnection
             return;
         }
 
-        int bytes = _output.TakeWrite(Channel, out nint address, out _vectors);
+        int bytes = _output.TakeWrite(Channel, out nint address, out _vectors, out _hold);
         if (bytes == 0)
         {
             return;
@@ -31,10 +32,13 @@ internal sealed partial class MegaPipeConnection
 
         int error = _vectors is null
             ? Channel.Native.Write(Handle, address, bytes)
-            : Channel.Native.WriteVectors(Handle, _vectors);
+            : _hold is null
+                ? Channel.Native.WriteVectors(Handle, _vectors)
+                : Channel.Native.WriteHeld(Handle, _vectors, _hold.Number);
         if (error < 0)
         {
             ReturnVectors();
+            SettleHold(kept: false, copied: false);
             FailSending(error);
             return;
         }
@@ -47,6 +51,7 @@ internal sealed partial class MegaPipeConnection
     {
         _sending = false;
         ReturnVectors();
+        SettleHold(channelEvent.IsHeld, channelEvent.IsCopied);
         if (_closing)
         {
             // Whatever became of it: it was the last one, and flushes must not wait for another.
@@ -92,6 +97,25 @@ internal sealed partial class MegaPipeConnection
 
     /// <summary>No write is in flight and none will be made.</summary>
     private void EndSending() => _output.Close();
+
+    /// <summary>Before anything else happens to the blocks.</summary>
+    private void SettleHold(bool kept, bool copied)
+    {
+        if (_hold is not { } hold)
+        {
+            return;
+        }
+
+        _hold = null;
+        if (kept)
+        {
+            _output.Keep(hold);
+        }
+        else
+        {
+            Channel.Holds.End(hold, copied);
+        }
+    }
 
     private void ReturnVectors()
     {

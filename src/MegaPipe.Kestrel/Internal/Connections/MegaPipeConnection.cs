@@ -46,7 +46,8 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         _remoteEndPoint = remote;
         _cost = new ContinuationCost(channel, this);
         _input = new LeasePipeReader(this, _cost, channel.Scheduling, endpoint.MaxReadBufferSize);
-        _output = new CoalescingPipeWriter(this, _cost, channel.Scheduling, endpoint.MaxWriteBufferSize);
+        _output = new CoalescingPipeWriter(
+            this, _cost, channel.Scheduling, endpoint.MaxWriteBufferSize, endpoint.ZeroCopyFrom);
         _connectionClosedToken = _connectionClosed.Token;
         _transport = this;
         _features = new ConnectionFeatures(this);

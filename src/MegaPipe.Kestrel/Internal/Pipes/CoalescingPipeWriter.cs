@@ -13,6 +13,9 @@ namespace MegaPipe.Kestrel.Internal.Pipes;
 
 internal sealed class CoalescingPipeWriter : PipeWriter
 {
+    /// <summary>Two of the largest writes: one may be made while the last is not acknowledged yet.</summary>
+    private const int MaxHeldBytes = 8 << 20;
+
     private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
     private readonly PendingFlush _pending;
@@ -29,9 +32,16 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     private bool _completed;      // by the application
     private bool _closed;         // the carrier sends no more
 
+    // Writes of so many bytes are to be sent without a copy. int.MaxValue: none is so large.
+    private int _zeroCopyFrom;
+    private int _heldBytes;       // that the kernel may still send from
+    private HeldWrite? _spareHold;
+
     public CoalescingPipeWriter(
-        IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt)
+        IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt,
+        int zeroCopyFrom = int.MaxValue)
     {
+        _zeroCopyFrom = zeroCopyFrom;
         _connection = connection;
         _channel = connection.Channel;
         _pending = new PendingFlush(this, cost, scheduling);
@@ -193,12 +203,42 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     /// <summary>The carrier of <paramref name="channel"/>, where the connection lives from now on.</summary>
     public void MoveTo(TransportChannel channel) => _channel = channel;
 
-    /// <summary>The carrier: what to send next, as <see cref="SendBlocks.TakeWrite"/> has it.</summary>
-    public int TakeWrite(TransportChannel channel, out nint address, out IoVectorArray? vectors)
+    /// <summary>
+    /// The carrier: what to send next, as <see cref="SendBlocks.TakeWrite"/> has it. With <paramref name="hold"/>, from
+    /// the vectors and without a copy; then the channel's <see cref="SendHolds"/> have it until the kernel's last word.
+    /// </summary>
+    public int TakeWrite(
+        TransportChannel channel, out nint address, out IoVectorArray? vectors, out HeldWrite? hold)
     {
         lock (_sync)
         {
-            return _blocks.TakeWrite(channel, out address, out vectors);
+            int bytes = _blocks.TakeWrite(channel, _zeroCopyFrom, out address, out vectors);
+            hold = bytes < _zeroCopyFrom ? null : TryHold(channel, bytes, vectors!.Count);
+            return bytes;
+        }
+    }
+
+    /// <summary>The carrier: the write has ended, and the kernel keeps its memory. Before <see cref="Sent"/>.</summary>
+    public void Keep(HeldWrite hold)
+    {
+        lock (_sync)
+        {
+            _blocks.Hold(hold);
+        }
+    }
+
+    /// <summary>A carrier, of the channel where the write was made; the connection may be another's, or gone.</summary>
+    public void Released(HeldWrite hold, bool copied)
+    {
+        lock (_sync)
+        {
+            _blocks.Released(hold);
+            _heldBytes -= hold.Bytes;
+            _spareHold = hold;
+            if (copied)
+            {
+                _zeroCopyFrom = int.MaxValue; // its way stays what it is
+            }
         }
     }
 
@@ -242,6 +282,26 @@ internal sealed class CoalescingPipeWriter : PipeWriter
         {
             _channel.Schedule(_pending);
         }
+    }
+
+    /// <summary>
+    /// null: this one is to be copied. What the kernel holds is bounded: unsent bytes do not count it, so that a flush
+    /// never waits for a peer's acknowledgement.
+    /// </summary>
+    private HeldWrite? TryHold(TransportChannel channel, int bytes, int blocks)
+    {
+        if (_heldBytes + bytes > MaxHeldBytes || !channel.Holds.Allows(bytes))
+        {
+            return null;
+        }
+
+        HeldWrite hold = _spareHold ?? new HeldWrite(this);
+        _spareHold = null;
+        hold.Bytes = bytes;
+        hold.Blocks.EnsureCapacity(blocks); // when the kernel keeps them, memory must not be wanted
+        channel.Holds.Add(hold);
+        _heldBytes += bytes;
+        return hold;
     }
 
     /// <summary>

@@ -85,10 +85,11 @@ internal struct SendBlocks
     }
 
     /// <summary>
-    /// What to send next. One block gives an address and a length; several fill vectors from
-    /// <paramref name="channel"/>. 0 when there is nothing.
+    /// What to send next. One block gives an address and a length; several, or one of <paramref name="vectorsFrom"/>
+    /// bytes, fill vectors from <paramref name="channel"/>. 0 when there is nothing.
     /// </summary>
-    public readonly int TakeWrite(TransportChannel channel, out nint address, out IoVectorArray? vectors)
+    public readonly int TakeWrite(
+        TransportChannel channel, int vectorsFrom, out nint address, out IoVectorArray? vectors)
     {
         address = 0;
         vectors = null;
@@ -100,7 +101,7 @@ internal struct SendBlocks
         SendSegment segment = _head!;
         int bytes = Sendable(segment);
         address = segment.Address + segment.Sent;
-        if (ReferenceEquals(segment, _flushedIn))
+        if (ReferenceEquals(segment, _flushedIn) && bytes < vectorsFrom)
         {
             return bytes;
         }
@@ -145,6 +146,37 @@ internal struct SendBlocks
         }
     }
 
+    /// <summary>
+    /// The kernel keeps the blocks of the write that was taken last and has just ended, until <see cref="Released"/>.
+    /// </summary>
+    public readonly void Hold(HeldWrite write)
+    {
+        int left = write.Bytes;
+        for (SendSegment? segment = _head; left > 0; segment = segment.Next)
+        {
+            int bytes = Math.Min(left, segment!.Filled - segment.Sent);
+            if (bytes > 0)
+            {
+                segment.Holds++;
+                write.Blocks.Add(segment);
+                left -= bytes;
+            }
+        }
+    }
+
+    public void Released(HeldWrite write)
+    {
+        foreach (SendSegment segment in write.Blocks)
+        {
+            if (--segment.Holds == 0 && segment.IsLeft)
+            {
+                Return(segment);
+            }
+        }
+
+        write.Blocks.Clear();
+    }
+
     /// <summary>What was flushed will not be sent.</summary>
     public void GiveUp() => Unsent = 0;
 
@@ -172,6 +204,13 @@ internal struct SendBlocks
 
     private void Return(SendSegment segment)
     {
+        if (segment.Holds > 0)
+        {
+            segment.IsLeft = true;
+            segment.Next = null;
+            return;
+        }
+
         segment.Return();
         _spare ??= segment;
     }

@@ -28,6 +28,12 @@ internal sealed class SendSegment
 
     public SendSegment? Next { get; set; }
 
+    /// <summary>Writes whose event has come and from which the kernel may still send bytes of this block.</summary>
+    public int Holds { get; set; }
+
+    /// <summary>The writer has done with it; the last hold gives its memory back.</summary>
+    public bool IsLeft { get; set; }
+
     public int Room => Memory.Length - Filled;
 
     /// <summary>
@@ -61,6 +67,7 @@ internal sealed class SendSegment
         Memory = default;
         Address = 0;
         Filled = Sent = 0;
+        IsLeft = false;
         Next = null;
     }
 }

@@ -33,17 +33,22 @@ public sealed class PipeDifferentialTests(ITestOutputHelper output)
             print: steps => string.Join(Environment.NewLine, steps.Select(step => step.ToString())));
     }
 
-    /// <summary>No limit, limits that every byte or a few reach, and the default.</summary>
+    /// <summary>
+    /// No limit, limits that every byte or a few reach, and the default; nothing, everything or what is larger is sent
+    /// without a copy.
+    /// </summary>
     [Theory]
-    [InlineData(0, MegaPipeScheduling.Inline)]
-    [InlineData(1, MegaPipeScheduling.Inline)]
-    [InlineData(100, MegaPipeScheduling.ThreadPool)]
-    [InlineData(64 * 1024, MegaPipeScheduling.Inline)]
-    public void Writer_AnyCalls_OutcomesOfTheStandardPipe(long limit, MegaPipeScheduling scheduling)
+    [InlineData(0, MegaPipeScheduling.Inline, 1)]
+    [InlineData(1, MegaPipeScheduling.Inline, int.MaxValue)]
+    [InlineData(100, MegaPipeScheduling.ThreadPool, 3_000)]
+    [InlineData(64 * 1024, MegaPipeScheduling.Inline, int.MaxValue)]
+    [InlineData(64 * 1024, MegaPipeScheduling.Inline, 1)]
+    public void Writer_AnyCalls_OutcomesOfTheStandardPipe(
+        long limit, MegaPipeScheduling scheduling, int zeroCopyFrom)
     {
         using StepChannel channel = new(buffers: 8, bufferBytes: 256, scheduling);
         WriterStep.Sequences.Sample(
-            steps => WriterRun.Run(channel, limit, steps), output.WriteLine, iter: Iterations, threads: 1,
+            steps => WriterRun.Run(channel, limit, steps, zeroCopyFrom), output.WriteLine, iter: Iterations, threads: 1,
             print: steps => string.Join(Environment.NewLine, steps.Select(step => step.ToString())));
     }
 }

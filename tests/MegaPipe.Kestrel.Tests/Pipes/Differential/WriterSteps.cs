@@ -27,6 +27,7 @@ internal enum WriterCall
     BeginSend,
     EndSend,
     EndDrain,
+    Release,
     Complete,
 }
 
@@ -48,6 +49,7 @@ internal sealed record WriterStep(WriterCall Call, int Size, int Part, TokenKind
             (8, Gen.Const(WriterCall.BeginSend)),
             (8, Gen.Const(WriterCall.EndSend)),
             (1, Gen.Const(WriterCall.EndDrain)),
+            (5, Gen.Const(WriterCall.Release)),
             (1, Gen.Const(WriterCall.Complete))),
         Sizes.Gen,
         Gen.Int[0, 4],
@@ -66,17 +68,19 @@ internal sealed class WriterRun
     private readonly Pipe _pipe;
     private readonly List<string> _log = [];
     private readonly List<(nint Address, byte[] Bytes)> _inFlight = [];
+    private readonly List<(HeldWrite Write, (nint Address, byte[] Bytes)[] Pieces)> _held = [];
+    private HeldWrite? _hold;
     private CallPair<FlushResult>? _pending;
     private CancellationTokenSource? _source;
     private int _written, _room, _sending;
     private bool _writing, _completed, _drainEnded;
 
-    private WriterRun(StepChannel channel, long limit)
+    private WriterRun(StepChannel channel, long limit, int zeroCopyFrom)
     {
         _channel = channel;
         _owner = new StepOwner(channel, _memory);
         _subject = new CoalescingPipeWriter(
-            _owner, new ContinuationCost(), channel.Scheduling, limit == 0 ? long.MaxValue : limit);
+            _owner, new ContinuationCost(), channel.Scheduling, limit == 0 ? long.MaxValue : limit, zeroCopyFrom);
         // As the stock transport makes its output pipe.
         _pipe = new Pipe(new PipeOptions(
             new TrackingMemoryPoolFactory().Create(), PipeScheduler.Inline, PipeScheduler.Inline,
@@ -86,9 +90,10 @@ internal sealed class WriterRun
     private PipeWriter Reference => _pipe.Writer;
 
     /// <summary>Makes the calls; throws at the first difference, with everything done until then.</summary>
-    public static void Run(StepChannel channel, long limit, WriterStep[] steps)
+    public static void Run(
+        StepChannel channel, long limit, WriterStep[] steps, int zeroCopyFrom = int.MaxValue)
     {
-        WriterRun run = new(channel, limit);
+        WriterRun run = new(channel, limit, zeroCopyFrom);
         channel.Carried.Board(0);
         try
         {
@@ -151,7 +156,10 @@ internal sealed class WriterRun
                 BeginSend();
                 break;
             case WriterCall.EndSend:
-                EndSend(step.Part);
+                EndSend(step.Part, kept: step.Size % 4 != 0);
+                break;
+            case WriterCall.Release:
+                Release(step.Size);
                 break;
             case WriterCall.EndDrain:
                 EndDrain();
@@ -238,7 +246,7 @@ internal sealed class WriterRun
             return;
         }
 
-        _sending = _subject.TakeWrite(_channel.Carried, out nint address, out IoVectorArray? vectors);
+        _sending = _subject.TakeWrite(_channel.Carried, out nint address, out IoVectorArray? vectors, out _hold);
         Equal(Unread().Length > 0, _sending > 0, "something to send");
         if (_sending == 0)
         {
@@ -271,20 +279,55 @@ internal sealed class WriterRun
         _inFlight.Add((address, copy));
     }
 
-    private void EndSend(int part)
+    private void CheckUntouched(IEnumerable<(nint Address, byte[] Bytes)> pieces)
+    {
+        foreach ((nint address, byte[] bytes) in pieces)
+        {
+            byte[] now = new byte[bytes.Length];
+            Marshal.Copy(address, now, 0, now.Length);
+            Equal(true, bytes.AsSpan().SequenceEqual(now), "nobody has touched the memory of the kernel");
+        }
+    }
+
+    /// <summary>The kernel keeps what it sends without a copy, or has copied it.</summary>
+    private void SettleHold(bool kept)
+    {
+        if (_hold is { } hold && kept)
+        {
+            _subject.Keep(hold);
+            _held.Add((hold, [.. _inFlight]));
+        }
+        else if (_hold is not null)
+        {
+            _channel.Carried.Holds.End(_hold, copied: false);
+        }
+
+        _hold = null;
+    }
+
+    /// <summary>The kernel has done with one of the writes, in any order.</summary>
+    private void Release(int choice)
+    {
+        if (_held.Count > 0)
+        {
+            int index = choice % _held.Count;
+            CheckUntouched(_held[index].Pieces);
+            HeldWrite write = _held[index].Write;
+            _held.RemoveAt(index);
+            _channel.Carried.Holds.End(write, copied: false);
+            CheckIdle();
+        }
+    }
+
+    private void EndSend(int part, bool kept)
     {
         if (_sending == 0)
         {
             return;
         }
 
-        foreach ((nint address, byte[] bytes) in _inFlight)
-        {
-            byte[] now = new byte[bytes.Length];
-            Marshal.Copy(address, now, 0, now.Length);
-            Equal(true, bytes.AsSpan().SequenceEqual(now), "nobody has touched the memory in flight");
-        }
-
+        CheckUntouched(_inFlight);
+        SettleHold(kept);
         int sent = Math.Max(1, (int)((long)_sending * part / 4));
         _inFlight.Clear();
         _sending = 0;
@@ -302,6 +345,7 @@ internal sealed class WriterRun
         }
 
         _drainEnded = true;
+        SettleHold(kept: true);
         _sending = 0;
         _inFlight.Clear();
         _pipe.Reader.Complete();
@@ -311,7 +355,7 @@ internal sealed class WriterRun
     /// <summary>An idle connection holds no memory.</summary>
     private void CheckIdle()
     {
-        if (!_drainEnded && !_writing && _subject.IsDrained && _subject.UnflushedBytes == 0)
+        if (!_drainEnded && _held.Count == 0 && !_writing && _subject.IsDrained && _subject.UnflushedBytes == 0)
         {
             Equal(0, _memory.BlocksOut, "blocks of an idle writer");
         }
@@ -344,7 +388,7 @@ internal sealed class WriterRun
         Both(() => Reference.Complete(), () => _subject.Complete());
         while (!_drainEnded && (_sending > 0 || Unread().Length > 0))
         {
-            EndSend(4);
+            EndSend(4, kept: false);
             Settle();
             BeginSend();
         }
@@ -353,6 +397,12 @@ internal sealed class WriterRun
         EndDrain();
         Settle();
         Equal(null, _pending, "a flush that is still pending at the end");
+        while (_held.Count > 0)
+        {
+            Release(0);
+        }
+
+        Equal(0L, _channel.Carried.Holds.Bytes, "bytes held at the end");
         Equal(0, _memory.BlocksOut, "blocks of memory out");
         _source?.Dispose();
     }
