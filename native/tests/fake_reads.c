@@ -1,5 +1,5 @@
-/* Reads that do not go on by themselves: one piece into the channel's buffers (mp_read_one), and what a socket holds into
- * the caller's (mp_read_now). The fake kernel checks that memory which it owns is left alone. */
+/* Reads that do not go on by themselves: one piece into the channel's buffers (mp_read_one), and what a socket holds
+ * into the caller's (mp_read_now). The fake kernel checks that memory which it owns is left alone. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>

@@ -95,7 +95,8 @@ public sealed class OutgoingLimitTests
     }
 
     /// <summary>
-    /// On loopback the CPU that sends a packet also receives it, and the answer to it: the carrier's, whatever the port.
+    /// On loopback the CPU that sends a packet also receives it, and the answer to it: the carrier's, whatever the
+    /// port.
     /// </summary>
     [Theory]
     [InlineData(MegaPipeSourcePorts.PerChannel, 20)]

@@ -65,7 +65,9 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     /// <summary>Outgoing connections that were made.</summary>
     public long ConnectedCount;
 
-    /// <summary>Of these, with source ports of the channel: the answer came to its CPU. Written by the carrier.</summary>
+    /// <summary>
+    /// Of these, with source ports of the channel: the answer came to its CPU. Written by the carrier.
+    /// </summary>
     public long AnswersHereCount;
 
     /// <summary>... or to another CPU.</summary>
