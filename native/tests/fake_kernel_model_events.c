@@ -152,8 +152,8 @@ static void read_event(struct conn *conn, const struct mp_event *event)
 		return;
 	}
 	/* One piece is the last, unless it came into a pause or a close, whose event follows. */
-	MUST(event->result > 0 && (flags == (MP_EVENT_LEASED | MP_EVENT_MORE) ||
-				   (flags == MP_EVENT_LEASED && conn->one && !conn->pausing)));
+	MUST(event->result > 0 &&
+	     (flags == (MP_EVENT_LEASED | MP_EVENT_MORE) || (flags == MP_EVENT_LEASED && conn->one && !conn->pausing)));
 	MUST(!conn->one || flags == MP_EVENT_LEASED || conn->pausing || conn->state == CLOSING);
 	MUST(pattern_is((void *)(uintptr_t)event->data, (uint32_t)event->result, conn->got));
 	if (model.held_count == HELD)

@@ -70,6 +70,20 @@ internal sealed unsafe partial class Channel
         }
     }
 
+    /// <summary>
+    /// Whether the CPU that the calling thread runs on has taken the last packet of an ordinary socket (as the kernel
+    /// knows it: SO_INCOMING_CPU), and not another one. Null where that is not known.
+    /// </summary>
+    public bool? IsIncomingHere(long handle)
+    {
+        int fd = PeekFd(handle);
+        int cpu = -1;
+        socklen_t bytes = sizeof(int);
+        return fd < 0 || LibC.getsockopt(fd, LibC.SOL_SOCKET, LibC.SO_INCOMING_CPU, &cpu, &bytes) < 0 || cpu < 0
+            ? null
+            : cpu == LibC.sched_getcpu();
+    }
+
     /// <summary>A new fd for the handle's socket, which the caller owns and closes; or a negative errno.</summary>
     public int ToFd(long handle) => NativeMethods.mp_to_fd(Pointer, handle);
 

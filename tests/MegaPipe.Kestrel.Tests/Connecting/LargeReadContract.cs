@@ -126,7 +126,9 @@ public abstract class LargeReadContract(TransportKind kind)
         Assert.True(sent.AsSpan().SequenceEqual(received), $"{canceled} canceled");
     }
 
-    /// <summary>The backend breaks off, or the stream is disposed: each read ends, and each has given its memory back.</summary>
+    /// <summary>
+    /// The backend breaks off, or the stream is disposed: each read ends, and each has given its memory back.
+    /// </summary>
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

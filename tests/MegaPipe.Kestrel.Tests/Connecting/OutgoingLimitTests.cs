@@ -94,6 +94,33 @@ public sealed class OutgoingLimitTests
         Assert.Equal(3, seen.Count);
     }
 
+    /// <summary>
+    /// On loopback the CPU that sends a packet also receives it, and the answer to it: the carrier's, whatever the
+    /// port.
+    /// </summary>
+    [Theory]
+    [InlineData(MegaPipeSourcePorts.PerChannel, 20)]
+    [InlineData(MegaPipeSourcePorts.Any, 0)]
+    public async Task SourcePorts_EachAnswerIsCountedOnce(MegaPipeSourcePorts ports, int counted)
+    {
+        await using ConnectHarness harness = ConnectHarness.Create(
+            TransportKind.MegaPipe, settings => settings.MegaPipe = options =>
+            {
+                options.Channels = 1;
+                options.CpuSet = CpuAffinity.Allowed[0].ToString(default(IFormatProvider));
+                options.SourcePorts = ports;
+            });
+        Socket listener = harness.Listen();
+        for (int i = 0; i < 20; i++)
+        {
+            await harness.ConnectAsync(listener.LocalEndPoint!).InTime();
+        }
+
+        long here = LeakCheck.Sum(harness.Status, "answers_here");
+        Assert.Equal(counted, here + LeakCheck.Sum(harness.Status, "answers_elsewhere"));
+        Assert.InRange(here, (counted + 1) / 2, counted); // all, unless a CPU was too busy to receive at once
+    }
+
     /// <summary>Each of 4 channels goes through its own quarter of the range before a port comes again.</summary>
     [Fact]
     public void SourcePorts_Next_EveryPortOfTheClassOnce()

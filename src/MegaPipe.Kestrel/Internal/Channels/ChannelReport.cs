@@ -45,6 +45,8 @@ internal static class ChannelReport
             ChannelCounter.MovesOut => channel.MovedOutCount,
             ChannelCounter.Transfers => (long)ring.Transfers,
             ChannelCounter.Connected => channel.ConnectedCount,
+            ChannelCounter.AnswersHere => channel.AnswersHereCount,
+            ChannelCounter.AnswersElsewhere => channel.AnswersElsewhereCount,
             ChannelCounter.AcceptErrors => channel.AcceptErrorCount,
             ChannelCounter.Resets => channel.ResetCount,
             ChannelCounter.Pauses => channel.PauseCount,

@@ -69,6 +69,14 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     /// <summary>Outgoing connections that were made.</summary>
     public long ConnectedCount;
 
+    /// <summary>
+    /// Of these, with source ports of the channel: the answer came to its CPU. Written by the carrier.
+    /// </summary>
+    public long AnswersHereCount;
+
+    /// <summary>... or to another CPU.</summary>
+    public long AnswersElsewhereCount;
+
     /// <summary>Reads into memory of the application's own. Written by the carrier.</summary>
     public long ReceiveCount;
 

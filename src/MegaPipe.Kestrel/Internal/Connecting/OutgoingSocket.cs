@@ -51,9 +51,31 @@ internal static class OutgoingSocket
     /// </summary>
     public static void Finish(TransportChannel channel, OutgoingContext context, long handle, EndPoint target)
     {
+        if (context.Ports is not null)
+        {
+            CountAnswer(channel, handle);
+        }
+
         if (channel.Native.PeekFd(handle) < 0)
         {
             SetOptions(channel, context.Options, handle, target);
+        }
+    }
+
+    /// <summary>
+    /// Whether the source port has done what it is for, by the one packet that every connection gets: the answer to its
+    /// connect. Once for each, since it costs a system call; later packets take the same way.
+    /// </summary>
+    private static void CountAnswer(TransportChannel channel, long handle)
+    {
+        switch (channel.Native.IsIncomingHere(handle))
+        {
+            case true:
+                channel.AnswersHereCount++;
+                break;
+            case false:
+                channel.AnswersElsewhereCount++;
+                break;
         }
     }
 

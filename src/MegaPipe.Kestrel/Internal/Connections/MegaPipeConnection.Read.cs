@@ -111,7 +111,9 @@ internal sealed partial class MegaPipeConnection
         System.Diagnostics.Debug.Assert(error >= 0);
     }
 
-    /// <summary>Where the read has just ended by itself there is nothing to cancel, and its event is on its way.</summary>
+    /// <summary>
+    /// Where the read has just ended by itself there is nothing to cancel, and its event is on its way.
+    /// </summary>
     public void RenewReading() => _ = Channel.Native.ReadPause(Handle);
 
     public void OnReadRests(bool more)

@@ -1,5 +1,5 @@
-// Large bodies without a copy of ours: the kernel puts what the socket holds into the memory that the caller of a stream
-// brings.
+// Large bodies without a copy of ours: the kernel puts what the socket holds into the memory that the caller of a
+// stream brings.
 //
 // Leases are best for what is small and for connections that wait: the read stays armed and takes what comes. A stream
 // of data fills many of them, and each byte is copied once more. So where data comes in streams and the caller has room
@@ -101,8 +101,8 @@ internal sealed partial class LeasePipeReader
     }
 
     /// <summary>
-    /// The carrier, when it is asked to receive: the memory to receive into, pinned until the event. false: nobody asks,
-    /// or it is too late, which this then tells: reading has ended (<paramref name="open"/> is false), or the
+    /// The carrier, when it is asked to receive: the memory to receive into, pinned until the event. false: nobody
+    /// asks, or it is too late, which this then tells: reading has ended (<paramref name="open"/> is false), or the
     /// application has completed the reader.
     /// </summary>
     public bool TryTake(bool open, out nint address, out int length)
