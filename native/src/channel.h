@@ -65,8 +65,8 @@ struct mp_hold {
 	uint64_t memory; /* the caller's name for it */
 	uint32_t generation;
 	uint32_t slot;  /* whose write it is; MP_NO_SLOT: that has ended */
+	int32_t owed;   /* notifications to come, each for one send of the write */
 	uint16_t next;  /* free list: 1 + the next */
-	int16_t owed;   /* notifications to come, each for one send of the write */
 	uint8_t plain;  /* the rest of the write is copied */
 	uint8_t copied; /* some of it was copied, by the kernel or by a plain send */
 };

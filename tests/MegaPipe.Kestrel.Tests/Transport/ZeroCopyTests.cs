@@ -128,8 +128,13 @@ public sealed class ZeroCopyTests
             pair.Server.Abort(new ConnectionAbortedException("because"));
         }
 
-        await pair.Server.DisposeAsync().AsTask().InTime();
-        pair.Client.Dispose();
+        Task dispose = pair.Server.DisposeAsync().AsTask();
+        if (!abort)
+        {
+            Assert.Equal(Client.Pattern(4 << 20), await pair.Client.ReceiveToEndAsync().InTime());
+        }
+
+        await dispose.InTime();
         await Eventually.True(() => Sum(harness, "held_bytes") == 0);
         await harness.StopAsync();
         await Eventually.True(() => harness.Memory.BlocksOut == 0, () => $"{harness.Memory.BlocksOut} blocks out");
