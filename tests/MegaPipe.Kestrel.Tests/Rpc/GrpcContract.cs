@@ -114,7 +114,8 @@ public abstract class GrpcContract(TransportKind kind)
         Assert.True(await call.ResponseStream.MoveNext(default).InTime());
         Assert.False(server.Service.Canceled.IsCompleted);
         await cancellation.CancelAsync();
-        RpcException error = await Assert.ThrowsAsync<RpcException>(() => call.ResponseStream.MoveNext(default).InTime());
+        RpcException error =
+            await Assert.ThrowsAsync<RpcException>(() => call.ResponseStream.MoveNext(default).InTime());
         Assert.Equal(StatusCode.Cancelled, error.StatusCode);
         await server.Service.Canceled.InTime();
 
@@ -128,7 +129,7 @@ public abstract class GrpcContract(TransportKind kind)
     {
         await using Server server = await Server.StartAsync(kind);
         server.Service.OnUnary = server.Service.WaitForCancelAsync;
-        // The deadline counts from the client's side: where the call did not reach the service within it, more is given.
+        // It counts from the client: where the call has not reached the service within it, the next one has more.
         for (double seconds = 0.3; ; seconds *= 3)
         {
             using AsyncUnaryCall<byte[]> call = server.Invoker.AsyncUnaryCall(
