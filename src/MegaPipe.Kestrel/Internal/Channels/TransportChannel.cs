@@ -397,8 +397,8 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
 
     /// <summary>
     /// The carrier, before it sleeps: where no core is idle the pool's thread can only run when this one does not, and
-    /// what it runs soon asks for the channel. Letting it run first saves a sleep and a wake-up for a new connection, and
-    /// for each answer of one that lives on the pool. true: something was asked meanwhile.
+    /// what it runs soon asks for the channel. Letting it run first saves a sleep and a wake-up for a new connection,
+    /// and for each answer of one that lives on the pool. true: something was asked meanwhile.
     /// </summary>
     private bool YieldToPool()
     {
