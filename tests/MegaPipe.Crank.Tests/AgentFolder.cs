@@ -19,6 +19,7 @@ public sealed class AgentFolder : IDisposable
         string generators = Directory.CreateDirectory(System.IO.Path.Combine(Artifacts, "generators")).FullName;
         Link(System.IO.Path.Combine(Artifacts, "webapp"), Repository.WebApp);
         Link(System.IO.Path.Combine(Artifacts, "proxy"), Repository.Proxy);
+        Link(System.IO.Path.Combine(Artifacts, "grpc"), Repository.Grpc);
         Link(System.IO.Path.Combine(Path, "app"), Repository.WebApp);
         Link(System.IO.Path.Combine(Path, "load"), System.IO.Path.Combine(Repository.Crank, "load"));
         Link(System.IO.Path.Combine(Path, "generators"), generators);
@@ -28,7 +29,7 @@ public sealed class AgentFolder : IDisposable
 
     public string Path { get; }
 
-    /// <summary>What prepare would fill: webapp/, proxy/ and generators/.</summary>
+    /// <summary>What prepare would fill: webapp/, proxy/, grpc/ and generators/.</summary>
     public string Artifacts { get; }
 
     /// <summary>Builds our own generators once; needs a C compiler and make.</summary>

@@ -18,6 +18,9 @@ internal static class Repository
     /// <summary>The gateway.</summary>
     public static string Proxy { get; } = BuiltLike(Path.Combine(Root, "samples", "Proxy"));
 
+    /// <summary>The gRPC service.</summary>
+    public static string Grpc { get; } = BuiltLike(Path.Combine(Root, "samples", "Grpc"));
+
     public static string Layers { get; } = BuiltLike(Path.Combine(Crank, "layers"));
 
     public static string Balance { get; } = BuiltLike(Path.Combine(Crank, "balance"));

@@ -25,7 +25,7 @@ internal sealed class TestChannel : IDisposable
 
     public TestChannel(
         int carriers, MegaPipeScheduling scheduling = MegaPipeScheduling.Adaptive, TimeSpan? inlineBudget = null,
-        Func<bool>? hasIdleCore = null, TimeSpan? handOverAfter = null)
+        Func<bool>? hasIdleCore = null, TimeSpan? handOverAfter = null, Func<bool>? yield = null)
     {
         Scheduling = new ChannelScheduling(new MegaPipeTransportOptions
         {
@@ -41,6 +41,7 @@ internal sealed class TestChannel : IDisposable
             Scheduling, new MegaPipeTransportOptions(), cpu: -1)
         {
             HasIdleCore = hasIdleCore ?? (() => false),
+            Yield = yield ?? Thread.Yield,
         };
         _free = carriers;
         _carriers = [.. Enumerable.Range(0, carriers).Select(_ => new Thread(Live) { IsBackground = true })];

@@ -210,6 +210,9 @@ internal abstract class Carried
     /// <summary>The carrier: does what was asked for.</summary>
     protected abstract void PerformWork();
 
+    /// <summary>The carrier: what the pool is given now soon asks for the channel.</summary>
+    internal abstract void NotePoolWork();
+
     /// <summary>From here on nothing is resumed on a carrier.</summary>
     protected void MarkEnded() => _ended = true;
 
@@ -323,6 +326,11 @@ internal abstract class Carried
     private void Offload(Continuation continuation)
     {
         OffloadedCount++;
+        if (continuation.Cost.AnswersSoon(Scheduling.BudgetTicks))
+        {
+            NotePoolWork();
+        }
+
         ThreadPool.UnsafeQueueUserWorkItem(continuation, preferLocal: false);
         CarrierWatcher.Instance.Attend(); // it sees whether the pool is stuck
     }

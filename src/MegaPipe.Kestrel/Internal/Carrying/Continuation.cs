@@ -63,6 +63,11 @@ internal sealed class ContinuationCost(Carried? home = null, IDescribedWork? wor
     /// </summary>
     public bool LivesElsewhere => Volatile.Read(ref _elsewhere) > ElsewhereLimit;
 
+    /// <summary>
+    /// What it gives to the pool comes back soon, with something to send: HTTP/2 above all. Not what computes or waits.
+    /// </summary>
+    public bool AnswersSoon(long budgetTicks) => LivesElsewhere && !Blocks && AverageTicks <= budgetTicks;
+
     /// <summary>Its connection lives there from now on. Who sees that late decides for one run at most.</summary>
     public void MoveTo(Carried home) => Volatile.Write(ref _home, home);
 

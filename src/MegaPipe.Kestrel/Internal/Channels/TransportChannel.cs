@@ -35,7 +35,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     private readonly Stack<IoVectorArray> _vectors = new();
     private readonly Waker _waker;
     private volatile bool _stopping;
-    private bool _fedPool; // the carrier's: a connection was accepted, which Kestrel starts on the pool
+    private bool _fedPool; // the carrier's: the pool has something to run that soon asks for the channel
     private long _requestsRecorded; // the ring's counter at the last recorded batch
 
     public TransportChannel(
@@ -52,6 +52,9 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
 
     /// <summary>The CPU whose connections its partitions prefer, or -1.</summary>
     public int SteeredCpu { get; }
+
+    /// <summary>Lets another thread have this CPU. Tests replace it.</summary>
+    internal Func<bool> Yield { get; init; } = Thread.Yield;
 
     /// <summary>The ring. For the carrier, in its turn.</summary>
     public Channel Native => _native;
@@ -415,13 +418,15 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     /// </summary>
     internal void QueueAfterTurn(IThreadPoolWorkItem item) => _afterTurn.Add(item);
 
-    /// <summary>The carrier: Kestrel is about to start a connection on the thread pool.</summary>
-    internal void NotePoolWork() => _fedPool = true;
+    /// <summary>
+    /// Kestrel is about to start a connection on the thread pool, or a connection that lives there was offloaded.
+    /// </summary>
+    internal override void NotePoolWork() => _fedPool = true;
 
     /// <summary>
     /// The carrier, before it sleeps: where no core is idle the pool's thread can only run when this one does not, and
-    /// what it starts soon asks for the channel. Letting it run first saves a sleep and a wake-up for each connection.
-    /// true: something was asked meanwhile.
+    /// what it runs soon asks for the channel. Letting it run first saves a sleep and a wake-up for a new connection,
+    /// and for each answer of one that lives on the pool. true: something was asked meanwhile.
     /// </summary>
     private bool YieldToPool()
     {
@@ -431,7 +436,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
             return false;
         }
 
-        Thread.Yield();
+        Yield();
         return !_work.IsEmpty;
     }
 
