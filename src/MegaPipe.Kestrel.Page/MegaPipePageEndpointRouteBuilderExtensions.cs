@@ -31,7 +31,7 @@ public static class MegaPipePageEndpointRouteBuilderExtensions
             throw new InvalidOperationException("MapMegaPipe shows what UseMegaPipe() serves: call that first.");
         IStackSource? stacks = endpoints.ServiceProvider.GetService<IStackSource>();
         PageRoutes routes = new(
-            new Sampler(status, TimeProvider.System), stacks,
+            new Sampler(status, ThreadClock.Instance), stacks,
             endpoints.ServiceProvider.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? default);
         RouteGroupBuilder group = endpoints.MapGroup(pattern);
         group.MapGet("", (RequestDelegate)PageRoutes.Page).WithDisplayName("MegaPipe page");

@@ -137,12 +137,15 @@
 
   // ---- who blocks
   function showBlocked() {
-    const rows = now.blocked.filter(row => row.stuckNow > 0 || row.count >= 3 || row.totalMilliseconds >= 100).sort((a, b) =>
+    // What is under a hundredth of the worst one is a busy machine, or code that ran for the first time.
+    const little = Math.max(0, ...now.blocked.map(row => row.recentMilliseconds)) / 100;
+    const rows = now.blocked.filter(row => row.stuckNow > 0
+      || row.recentMilliseconds >= little && (row.count >= 3 || row.totalMilliseconds >= 100)).sort((a, b) =>
       b.recentMilliseconds - a.recentMilliseconds || b.totalMilliseconds - a.totalMilliseconds).slice(0, 50);
     id("blocked").hidden = rows.length === 0;
     const rest = now.blocked.length - rows.length;
-    text(id("blocked-rest"), rest === 0 ? "" : rest === 1 ? "One more kept a thread once or twice, for a moment."
-      : rest + " more kept a thread once or twice, for a moment.");
+    text(id("blocked-rest"), rest === 0 ? "" : (rest === 1 ? "One more" : rest + " more")
+      + " kept threads for moments only.");
     const body = id("blocked-rows"), most = Math.max(1, ...rows.map(row => row.recentMilliseconds));
     body.replaceChildren();
     for (const row of rows) {

@@ -5,6 +5,7 @@
 #:package OpenTelemetry.Extensions.Hosting
 #:project ../../src/MegaPipe.Kestrel/MegaPipe.Kestrel.csproj
 #:project ../../src/MegaPipe.Kestrel.Page/MegaPipe.Kestrel.Page.csproj
+using System.Runtime;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
 
@@ -27,7 +28,7 @@ app.MapGet("/off", () =>
 {
     watching?.Dispose();
     watching = null;
-    return $"{Reader.Points} points";
+    return $"{Reader.Points} points, {JitInfo.GetCompiledMethodCount()} methods";
 });
 app.Run();
 

@@ -23,10 +23,13 @@ internal sealed class Sampler(MegaPipeStatus status, TimeProvider clock)
     private ITimer? _timer;
     private DateTimeOffset _asked;
 
-    /// <summary>One look: what was counted until then, and what happened since the last one.</summary>
-    private sealed record Look(
-        long Timestamp, TimeSpan Cpu, IReadOnlyList<MegaPipeChannelStatus> Channels,
-        IReadOnlyList<MegaPipeBlockedEndpoint> Blocked, Sample Sample);
+    /// <summary>What was counted until the newest look.</summary>
+    private Counted? _counted;
+
+    private sealed record Counted(long Timestamp, TimeSpan Cpu, IReadOnlyList<MegaPipeChannelStatus> Channels);
+
+    /// <summary>One look: what happened since the last one, and who has blocked until then.</summary>
+    private sealed record Look(Sample Sample, IReadOnlyList<MegaPipeBlockedEndpoint> Blocked);
 
     public PageState State()
     {
@@ -34,7 +37,7 @@ internal sealed class Sampler(MegaPipeStatus status, TimeProvider clock)
         {
             Look last = Ask();
             return new PageState(
-                Describe(), status.Transport, status.FallbackReason, status.Options, status.Features, last.Channels,
+                Describe(), status.Transport, status.FallbackReason, status.Options, status.Features, _counted!.Channels,
                 [.. _history.Skip(1).Select(look => look.Sample)], Update(last));
         }
     }
@@ -44,7 +47,11 @@ internal sealed class Sampler(MegaPipeStatus status, TimeProvider clock)
     {
         // Whoever reads slowly gets the newest.
         Channel<ReadOnlyMemory<byte>> frames = Channel.CreateBounded<ReadOnlyMemory<byte>>(
-            new BoundedChannelOptions(2) { FullMode = BoundedChannelFullMode.DropOldest });
+            new BoundedChannelOptions(2)
+            {
+                FullMode = BoundedChannelFullMode.DropOldest,
+                AllowSynchronousContinuations = true, // the sampler's thread writes the response as well
+            });
         lock (_sync)
         {
             Ask();
@@ -75,6 +82,7 @@ internal sealed class Sampler(MegaPipeStatus status, TimeProvider clock)
         if (_timer is null)
         {
             _history.Clear();
+            _counted = null;
             TakeLook();
             _timer = clock.CreateTimer(static sampler => ((Sampler)sampler!).OnTimer(), this, Period, Period);
         }
@@ -84,6 +92,8 @@ internal sealed class Sampler(MegaPipeStatus status, TimeProvider clock)
 
     private void OnTimer()
     {
+        byte[] frame;
+        Channel<ReadOnlyMemory<byte>>[] followers;
         lock (_sync)
         {
             if (_timer is null)
@@ -99,29 +109,34 @@ internal sealed class Sampler(MegaPipeStatus status, TimeProvider clock)
             }
 
             Look look = TakeLook();
-            if (_followers.Count > 0)
+            if (_followers.Count == 0)
             {
-                byte[] frame = PageRoutes.Frame(Update(look));
-                foreach (Channel<ReadOnlyMemory<byte>> follower in _followers)
-                {
-                    follower.Writer.TryWrite(frame);
-                }
+                return;
             }
+
+            frame = PageRoutes.Frame(Update(look)); // one for all
+            followers = [.. _followers];
+        }
+
+        // Outside of the lock: each goes on with its response here, and may end.
+        foreach (Channel<ReadOnlyMemory<byte>> follower in followers)
+        {
+            follower.Writer.TryWrite(frame);
         }
     }
 
     private Look TakeLook()
     {
-        long timestamp = clock.GetTimestamp();
-        TimeSpan cpu = Environment.CpuUsage.TotalTime;
-        IReadOnlyList<MegaPipeChannelStatus> channels = status.GetChannels();
-        Look? before = _history.Count > 0 ? _history.Last() : null;
-        double seconds = before is null ? 0 : clock.GetElapsedTime(before.Timestamp, timestamp).TotalSeconds;
+        Counted counted = new(clock.GetTimestamp(), Environment.CpuUsage.TotalTime, status.GetChannels());
+        Counted? before = _counted;
+        double seconds =
+            before is null ? 0 : clock.GetElapsedTime(before.Timestamp, counted.Timestamp).TotalSeconds;
         Sample sample = new(
             clock.GetUtcNow().ToUnixTimeMilliseconds(),
-            seconds > 0 ? Math.Round((cpu - before!.Cpu).TotalSeconds / seconds * 100, 1) : 0,
-            [.. channels.Select(channel => Difference.Of(channel, Find(before, channel.Index), seconds))]);
-        Look look = new(timestamp, cpu, channels, status.GetBlocked(), sample);
+            seconds > 0 ? Math.Round((counted.Cpu - before!.Cpu).TotalSeconds / seconds * 100, 1) : 0,
+            [.. counted.Channels.Select(channel => Difference.Of(channel, Find(before, channel.Index), seconds))]);
+        _counted = counted;
+        Look look = new(sample, status.GetBlocked());
         _history.Enqueue(look);
         if (_history.Count > Capacity + 1)
         {
@@ -131,8 +146,8 @@ internal sealed class Sampler(MegaPipeStatus status, TimeProvider clock)
         return look;
     }
 
-    private static MegaPipeChannelStatus? Find(Look? look, int index) =>
-        index < look?.Channels.Count ? look.Channels[index] : null; // they are in order
+    private static MegaPipeChannelStatus? Find(Counted? before, int index) =>
+        index < before?.Channels.Count ? before.Channels[index] : null; // they are in order
 
     private PageUpdate Update(Look look)
     {

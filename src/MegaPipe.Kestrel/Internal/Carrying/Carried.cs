@@ -56,6 +56,7 @@ internal abstract class Carried
         Scheduling = scheduling;
         _cpus = cpu < 0 ? [] : [cpu];
         _performAfter = performAfter;
+        Records = new ChannelRecords(index);
     }
 
     public int Index { get; }
@@ -64,6 +65,9 @@ internal abstract class Carried
     public int[] Cpus => _cpus;
 
     public ChannelScheduling Scheduling { get; }
+
+    /// <summary>What the carrier has measured for the meter and not told yet.</summary>
+    protected ChannelRecords Records { get; }
 
     /// <summary>How long its turns take. The carrier writes it where channels are balanced.</summary>
     public TurnClock Clock { get; } = new();
@@ -394,16 +398,17 @@ internal abstract class Carried
                 CarrierThread.Clean();
                 long end = Stopwatch.GetTimestamp();
                 long took = continuation.Cost.Add(end - start, Scheduling.BudgetTicks, ref clock);
-                if (MegaPipeMetrics.CarrierTimeObserved)
-                {
-                    MegaPipeMetrics.RecordCarrierTime(Index, end - start);
-                }
-
                 if (!_turn.TryLeave(epoch))
                 {
                     continuation.Cost.AddHandOver(took, Scheduling.BudgetTicks);
                     Blocking?.End(this, epoch, took);
+                    MegaPipeMetrics.RecordCarrierTime(Index, end - start); // the records are another carrier's now
                     return false;
+                }
+
+                if (MegaPipeMetrics.CarrierTimeObserved)
+                {
+                    Records.AddContinuation(end - start);
                 }
 
                 start = end;
@@ -466,7 +471,7 @@ internal abstract class Carried
 
         if (MegaPipeMetrics.TurnsObserved)
         {
-            MegaPipeMetrics.RecordTurn(Index, end - start);
+            Records.AddTurn(end - start);
         }
     }
 }

@@ -218,6 +218,11 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
                 wait = !YieldToPool();
             }
 
+            if (wait)
+            {
+                Records.TellAll();
+            }
+
             if (wait && _stopping && _ownerCount == 0 && Arrivals.TryEnd())
             {
                 return true;
@@ -258,7 +263,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     {
         ChannelCounters ring = default;
         _native.ReadCounters(ref ring);
-        MegaPipeMetrics.RecordBatch(Index, events, (int)((long)ring.Requests - _requestsRecorded));
+        Records.AddBatch(events, (int)((long)ring.Requests - _requestsRecorded));
         _requestsRecorded = (long)ring.Requests;
     }
 
