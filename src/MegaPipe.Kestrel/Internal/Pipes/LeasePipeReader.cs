@@ -16,7 +16,7 @@ namespace MegaPipe.Kestrel.Internal.Pipes;
 internal sealed class LeasePipeReader : PipeReader, IReceiver
 {
     /// <summary>What the application may call next; the standard pipe's rules.</summary>
-    private enum ReadState
+    private enum ReadState : byte
     {
         /// <summary>A read, not AdvanceTo.</summary>
         None,
@@ -28,9 +28,8 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
         Reading,
     }
 
-    private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
-    private readonly PendingRead _pending;
+    private readonly PendingRead _pending; // and the lock
 
     private TransportChannel _channel;
     private ReceivedData _data;
@@ -62,7 +61,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     {
         get
         {
-            lock (_sync)
+            lock (_pending)
             {
                 return _completed;
             }
@@ -80,7 +79,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     {
         get
         {
-            lock (_sync)
+            lock (_pending)
             {
                 return _fresh && !_completed;
             }
@@ -92,7 +91,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     {
         get
         {
-            lock (_sync)
+            lock (_pending)
             {
                 return _pending.IsWaiting && _data.IsEmpty && !HasResult && !_completed;
             }
@@ -102,7 +101,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     /// <summary>The carrier of <paramref name="channel"/>, where the connection lives from now on.</summary>
     public void MoveTo(TransportChannel channel)
     {
-        lock (_sync)
+        lock (_pending)
         {
             _channel = channel;
         }
@@ -117,7 +116,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     private ValueTask<ReadResult> ReadAsync(int minimumBytes, CancellationToken cancellationToken)
     {
         bool resume, onChannel = false;
-        lock (_sync)
+        lock (_pending)
         {
             ThrowIfCompleted();
             if (cancellationToken.IsCancellationRequested)
@@ -168,7 +167,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
 
     public override bool TryRead(out ReadResult result)
     {
-        lock (_sync)
+        lock (_pending)
         {
             ThrowIfCompleted();
             if (_pending.IsPending)
@@ -196,7 +195,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
         ReceiveSegment? returnedEnd = null;
         ReceiveSegment? copied = null;
         bool resume;
-        lock (_sync)
+        lock (_pending)
         {
             ThrowIfCompleted();
             if (_state == ReadState.None)
@@ -228,7 +227,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     public override void CancelPendingRead()
     {
         bool release;
-        lock (_sync)
+        lock (_pending)
         {
             _canceled = true;
             release = _pending.TryRelease();
@@ -244,7 +243,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     {
         ReceiveSegment? returned;
         bool resume;
-        lock (_sync)
+        lock (_pending)
         {
             if (_completed)
             {
@@ -284,7 +283,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
         bool kept = false, release = false, pause = false, unwanted;
         try
         {
-            lock (_sync)
+            lock (_pending)
             {
                 unwanted = _completed && !IsEnded;
                 if (!_completed && !IsEnded)
@@ -341,7 +340,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
     public void End(Exception? error)
     {
         bool release;
-        lock (_sync)
+        lock (_pending)
         {
             if (!_pressure.TryEnd())
             {
@@ -411,7 +410,7 @@ internal sealed class LeasePipeReader : PipeReader, IReceiver
 
     /// <summary>The awaited read.</summary>
     private sealed class PendingRead(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
-        : PendingOperation<ReadResult>(reader._sync, cost, scheduling)
+        : PendingOperation<ReadResult>(cost, scheduling)
     {
         protected override ReadResult Finish(CancellationToken token) => reader.FinishRead(token);
     }

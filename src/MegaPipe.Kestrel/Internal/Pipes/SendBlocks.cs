@@ -22,7 +22,6 @@ internal struct SendBlocks
     private const long MaxWriteBytes = 1 << 22;
 
     private SendSegment? _head;
-    private SendSegment? _spare;
     private SendSegment? _flushedIn;
     private int _flushedTo;
 
@@ -47,8 +46,7 @@ internal struct SendBlocks
     public SendSegment AddTail(MemoryPool<byte> pool, int needed)
     {
         SendSegment? tail = Tail;
-        SendSegment segment = _spare ?? new SendSegment();
-        _spare = null;
+        SendSegment segment = SpareSegments.Take();
         segment.Rent(pool, needed, large: needed > SendSegment.PoolBytes || Unflushed >= LargeAfterBytes);
         if (tail is null)
         {
@@ -170,9 +168,9 @@ internal struct SendBlocks
     private readonly int Sendable(SendSegment segment) =>
         (ReferenceEquals(segment, _flushedIn) ? _flushedTo : segment.Filled) - segment.Sent;
 
-    private void Return(SendSegment segment)
+    private static void Return(SendSegment segment)
     {
         segment.Return();
-        _spare ??= segment;
+        SpareSegments.Put(segment);
     }
 }
