@@ -24,15 +24,15 @@ public sealed class AcceptQueueTests : IDisposable
     public async Task Take_EarlierTokensCallbackComesLate_StaysPending()
     {
         AcceptQueue queue = new(_channel.Scheduling);
-        Lock sync = (Lock)typeof(AcceptQueue)
-            .GetField("_sync", BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(queue)!;
+        object sync = typeof(AcceptQueue)
+            .GetField("_pending", BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(queue)!;
         using CancellationTokenSource first = new();
         Task<ConnectionContext?> firstTake = queue.TakeAsync(first.Token).AsTask();
         Task<ConnectionContext?> secondTake;
         Thread canceling = new(first.Cancel);
         using CancellationTokenSource second = new();
         // The first token's callback has begun and waits for the lock; the first take gets a connection meanwhile.
-        sync.Enter();
+        Monitor.Enter(sync);
         try
         {
             canceling.Start();
@@ -45,7 +45,7 @@ public sealed class AcceptQueueTests : IDisposable
         }
         finally
         {
-            sync.Exit();
+            Monitor.Exit(sync);
         }
 
         Assert.True(canceling.Join(InTimeExtensions.Limit));

@@ -11,15 +11,14 @@ public sealed class PendingOperationTests
 {
     private static readonly ChannelScheduling s_scheduling = new(new MegaPipeTransportOptions(), channels: 1);
 
-    private readonly Lock _sync = new();
-    private readonly Number _operation;
+    private readonly Number _operation; // and the lock
 
-    public PendingOperationTests() => _operation = new Number(_sync, s_scheduling);
+    public PendingOperationTests() => _operation = new Number(s_scheduling);
 
     [Fact]
     public void TryRelease_Idle_False()
     {
-        lock (_sync)
+        lock (_operation)
         {
             Assert.False(_operation.TryRelease());
             Assert.False(_operation.IsPending);
@@ -31,7 +30,7 @@ public sealed class PendingOperationTests
     public async Task TryRelease_Waiting_TrueOnceAndPendingUntilTheResultIsTaken()
     {
         Task<int> awaited = Begin();
-        lock (_sync)
+        lock (_operation)
         {
             Assert.True(_operation.IsWaiting);
             Assert.True(_operation.TryRelease());
@@ -45,7 +44,7 @@ public sealed class PendingOperationTests
         _operation.Run();
         Assert.True(awaited.IsCompletedSuccessfully);
         Assert.Equal(7, await awaited);
-        lock (_sync)
+        lock (_operation)
         {
             Assert.False(_operation.IsPending);
         }
@@ -54,7 +53,7 @@ public sealed class PendingOperationTests
     [Fact]
     public async Task Begin_ReleasedBeforeItIsAwaited_ResultIsThereAtOnce()
     {
-        lock (_sync)
+        lock (_operation)
         {
             _operation.Begin(default);
             Assert.True(_operation.TryRelease());
@@ -82,7 +81,7 @@ public sealed class PendingOperationTests
     public async Task Token_CanceledBetweenBeginAndAwait_Releases()
     {
         using CancellationTokenSource source = new();
-        lock (_sync)
+        lock (_operation)
         {
             _operation.Begin(source.Token);
         }
@@ -100,7 +99,7 @@ public sealed class PendingOperationTests
         Assert.Equal(1, await first.InTime());
         Task<int> second = Begin();
         source.Cancel();
-        lock (_sync)
+        lock (_operation)
         {
             Assert.True(_operation.IsWaiting);
         }
@@ -121,15 +120,14 @@ public sealed class PendingOperationTests
         [MethodImpl(MethodImplOptions.NoInlining)]
         static WeakReference Complete(CancellationToken token)
         {
-            Lock sync = new();
-            Number number = new(sync, s_scheduling) { Result = 1 };
-            lock (sync)
+            Number number = new(s_scheduling) { Result = 1 };
+            lock (number)
             {
                 number.Begin(token);
             }
 
             ValueTask<int> awaited = number.Await();
-            lock (sync)
+            lock (number)
             {
                 Assert.True(number.TryRelease());
             }
@@ -152,7 +150,7 @@ public sealed class PendingOperationTests
             while (!end.IsCancellationRequested)
             {
                 bool run;
-                lock (_sync)
+                lock (_operation)
                 {
                     run = _operation.TryRelease();
                     if (run)
@@ -197,7 +195,7 @@ public sealed class PendingOperationTests
 
     private Task<int> Begin(CancellationToken token = default)
     {
-        lock (_sync)
+        lock (_operation)
         {
             _operation.Begin(token);
         }
@@ -207,7 +205,7 @@ public sealed class PendingOperationTests
 
     private void Release(int result)
     {
-        lock (_sync)
+        lock (_operation)
         {
             Assert.True(_operation.TryRelease());
             _operation.Result = result;
@@ -217,8 +215,8 @@ public sealed class PendingOperationTests
     }
 
     /// <summary>Comes to a number once there is one.</summary>
-    private sealed class Number(Lock sync, ChannelScheduling scheduling)
-        : PendingOperation<int>(sync, new ContinuationCost(), scheduling)
+    private sealed class Number(ChannelScheduling scheduling)
+        : PendingOperation<int>(new ContinuationCost(), scheduling)
     {
         public int? Result { get; set; }
 

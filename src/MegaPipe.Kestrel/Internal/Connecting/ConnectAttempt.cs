@@ -17,11 +17,10 @@ namespace MegaPipe.Kestrel.Internal.Connecting;
 /// <summary>An attempt to connect one channel to one address. Used once.</summary>
 internal sealed class ConnectAttempt : IHandleOwner, IChannelWork
 {
-    private readonly Lock _sync = new();
     private readonly EndPoint _target;
     private readonly int _sourcePort;
     private readonly OutgoingContext _context;
-    private readonly PendingConnect _pending;
+    private readonly PendingConnect _pending; // and the lock
 
     // Under the lock, until the awaiter is released; then the awaiter's.
     private MegaPipeConnection? _connection;
@@ -65,7 +64,7 @@ internal sealed class ConnectAttempt : IHandleOwner, IChannelWork
         }
 
         ConnectAttempt attempt = new(channel, context, target, sourcePort);
-        lock (attempt._sync)
+        lock (attempt._pending)
         {
             attempt._pending.Begin(cancellationToken);
         }
@@ -150,7 +149,7 @@ internal sealed class ConnectAttempt : IHandleOwner, IChannelWork
     {
         get
         {
-            lock (_sync)
+            lock (_pending)
             {
                 return _pending.IsWaiting;
             }
@@ -171,7 +170,7 @@ internal sealed class ConnectAttempt : IHandleOwner, IChannelWork
     private bool Release(MegaPipeConnection? connection, Exception? error)
     {
         bool release;
-        lock (_sync)
+        lock (_pending)
         {
             release = _pending.TryRelease();
             if (release)
@@ -217,7 +216,7 @@ internal sealed class ConnectAttempt : IHandleOwner, IChannelWork
     }
 
     private sealed class PendingConnect(ConnectAttempt attempt, ContinuationCost cost, ChannelScheduling scheduling)
-        : PendingOperation<MegaPipeConnection>(attempt._sync, cost, scheduling)
+        : PendingOperation<MegaPipeConnection>(cost, scheduling)
     {
         protected override MegaPipeConnection Finish(CancellationToken token) => attempt.Finish(token);
     }

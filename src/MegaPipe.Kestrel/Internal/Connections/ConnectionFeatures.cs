@@ -6,8 +6,9 @@ using Microsoft.AspNetCore.Http.Features;
 namespace MegaPipe.Kestrel.Internal.Connections;
 
 /// <summary>
-/// A feature collection without a dictionary: a connection carries about ten features, and most are looked up once.
-/// Replaced or removed features of the transport are remembered like any other.
+/// A feature collection without a dictionary: a connection carries about ten features, of which a plain one gets four
+/// from Kestrel, and most are looked up once. Replaced or removed features of the transport are remembered like any
+/// other.
 /// </summary>
 internal sealed class ConnectionFeatures(MegaPipeConnection connection) : IFeatureCollection
 {
@@ -56,7 +57,7 @@ internal sealed class ConnectionFeatures(MegaPipeConnection connection) : IFeatu
 
             if (_count == _set.Length)
             {
-                Array.Resize(ref _set, Math.Max(8, _count * 2));
+                Array.Resize(ref _set, Math.Max(4, _count * 2));
             }
 
             _set[_count++] = new(key, value);

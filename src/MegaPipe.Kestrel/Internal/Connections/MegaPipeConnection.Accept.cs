@@ -18,8 +18,8 @@ internal sealed partial class MegaPipeConnection
 
     private long _acceptedAtMs;
 
-    // Connected by somebody else: closed with the handle, so that the peer gets its end. null for an accepted one.
-    private readonly Socket? _given;
+    // Its socket was connected by somebody else: closed with the handle, so that the peer gets its end.
+    private readonly bool _isGiven;
 
     /// <summary>The carrier, at the accept event: reading starts in the same batch.</summary>
     public void Start()
@@ -69,7 +69,7 @@ internal sealed partial class MegaPipeConnection
         long handle;
         try
         {
-            handle = Channel.Native.RegisterCopy((int)_given!.SafeHandle.DangerousGetHandle(), 0);
+            handle = Channel.Native.RegisterCopy((int)_socket!.SafeHandle.DangerousGetHandle(), 0);
         }
         catch (ObjectDisposedException)
         {

@@ -24,8 +24,14 @@ internal sealed partial class MegaPipeConnection
 
     private readonly CancellationTokenSource _connectionClosed = new();
 
-    /// <summary>ConnectionClosed has fired and the handle is retired. Completed on the thread pool only.</summary>
-    private readonly TaskCompletionSource _ended = new();
+    /// <summary>What <see cref="_ended"/> is once that has happened and nobody has waited for it.</summary>
+    private static readonly TaskCompletionSource s_ended = Completed();
+
+    /// <summary>
+    /// ConnectionClosed has fired and the handle is retired. Made by who waits for that first; completed on the thread
+    /// pool only.
+    /// </summary>
+    private TaskCompletionSource? _ended;
     private bool _closedFired; // the thread pool's
     private int _endsLeft = 2;
     private CancellationToken _connectionClosedToken; // also after the source was disposed
@@ -64,7 +70,7 @@ internal sealed partial class MegaPipeConnection
     {
         _input.Complete();
         _output.Complete();
-        await _ended.Task.ConfigureAwait(false);
+        await WhenEnded().ConfigureAwait(false);
         _socket?.Dispose();
         _connectionClosed.Dispose();
         await base.DisposeAsync().ConfigureAwait(false);
@@ -155,7 +161,11 @@ internal sealed partial class MegaPipeConnection
         _retired = true;
         EndReading(ChannelError.Canceled);
         TellEnd();
-        _given?.Dispose();
+        if (_isGiven)
+        {
+            _socket!.Dispose();
+        }
+
         if (Interlocked.Decrement(ref _endsLeft) == 0)
         {
             Channel.QueueAfterTurn(this); // for the second time: the peer had ended it, which was told
@@ -178,7 +188,25 @@ internal sealed partial class MegaPipeConnection
             }
         }
 
-        _ended.TrySetResult();
+        Interlocked.CompareExchange(ref _ended, s_ended, null)?.TrySetResult();
+    }
+
+    private Task WhenEnded()
+    {
+        if (Volatile.Read(ref _ended) is { } ended)
+        {
+            return ended.Task;
+        }
+
+        TaskCompletionSource mine = new();
+        return (Interlocked.CompareExchange(ref _ended, mine, null) ?? mine).Task;
+    }
+
+    private static TaskCompletionSource Completed()
+    {
+        TaskCompletionSource completed = new();
+        completed.SetResult();
+        return completed;
     }
 
     /// <summary>The application's registrations run in it.</summary>

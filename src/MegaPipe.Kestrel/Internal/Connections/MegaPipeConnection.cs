@@ -46,8 +46,7 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
         _remoteEndPoint = remote;
         _cost = new ContinuationCost(channel, this);
         _input = new LeasePipeReader(this, _cost, channel.Scheduling, endpoint.MaxReadBufferSize);
-        _output = new CoalescingPipeWriter(
-            this, _cost, channel.Scheduling, endpoint.MaxWriteBufferSize, endpoint.ZeroCopyFrom);
+        _output = new CoalescingPipeWriter(this, _cost, endpoint.MaxWriteBufferSize, endpoint.ZeroCopyFrom);
         _connectionClosedToken = _connectionClosed.Token;
         _transport = this;
         _features = new ConnectionFeatures(this);
@@ -57,7 +56,8 @@ internal sealed partial class MegaPipeConnection : ConnectionContext, IHandleOwn
     public MegaPipeConnection(TransportChannel channel, EndpointContext endpoint, Socket socket)
         : this(channel, endpoint, 0, socket.LocalEndPoint, socket.RemoteEndPoint)
     {
-        _socket = _given = socket;
+        _socket = socket;
+        _isGiven = true;
         Ask(ConnectionAsks.Join);
     }
 

@@ -10,9 +10,8 @@ namespace MegaPipe.Kestrel.Internal.Listening;
 /// <summary>Filled by carriers, emptied by one accept loop, which runs where continuations run.</summary>
 internal sealed class AcceptQueue
 {
-    private readonly Lock _sync = new();
     private readonly Queue<MegaPipeConnection> _connections = new();
-    private readonly PendingTake _pending;
+    private readonly PendingTake _pending; // and the lock
     private bool _ended;
 
     public AcceptQueue(ChannelScheduling scheduling) => _pending = new PendingTake(this, scheduling);
@@ -22,7 +21,7 @@ internal sealed class AcceptQueue
     {
         bool release;
         channel.NotePoolWork();
-        lock (_sync)
+        lock (_pending)
         {
             _connections.Enqueue(connection);
             release = _pending.TryRelease();
@@ -38,7 +37,7 @@ internal sealed class AcceptQueue
     public void End()
     {
         bool release;
-        lock (_sync)
+        lock (_pending)
         {
             _ended = true;
             release = _pending.TryRelease();
@@ -53,7 +52,7 @@ internal sealed class AcceptQueue
     /// <summary>The next connection; null after the end.</summary>
     public ValueTask<ConnectionContext?> TakeAsync(CancellationToken cancellationToken)
     {
-        lock (_sync)
+        lock (_pending)
         {
             if (_pending.IsPending)
             {
@@ -79,7 +78,7 @@ internal sealed class AcceptQueue
     /// <summary>What nobody took.</summary>
     public MegaPipeConnection[] TakeRest()
     {
-        lock (_sync)
+        lock (_pending)
         {
             MegaPipeConnection[] rest = [.. _connections];
             _connections.Clear();
@@ -88,7 +87,7 @@ internal sealed class AcceptQueue
     }
 
     private sealed class PendingTake(AcceptQueue queue, ChannelScheduling scheduling)
-        : PendingOperation<ConnectionContext?>(queue._sync, new ContinuationCost(), scheduling)
+        : PendingOperation<ConnectionContext?>(new ContinuationCost(), scheduling)
     {
         protected override ConnectionContext? Finish(CancellationToken token)
         {

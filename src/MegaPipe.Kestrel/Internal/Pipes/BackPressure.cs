@@ -2,7 +2,7 @@
 namespace MegaPipe.Kestrel.Internal.Pipes;
 
 /// <summary>Where the flow of received data is.</summary>
-internal enum ReadFlow
+internal enum ReadFlow : byte
 {
     /// <summary>No read is armed, and nothing keeps the carrier from arming one.</summary>
     Idle,
@@ -39,8 +39,6 @@ internal enum ReadFlow
 /// </summary>
 internal struct BackPressure(long pauseAt)
 {
-    private readonly long _resumeBelow = Math.Max(1, pauseAt / 2);
-
     public ReadFlow Flow { get; private set; }
 
     private readonly bool IsPaused => Flow is ReadFlow.Pausing or ReadFlow.Paused or ReadFlow.PausedAtEnd;
@@ -86,7 +84,7 @@ internal struct BackPressure(long pauseAt)
     /// <summary>
     /// Any thread, after the application has read: true when it is to ask the carrier for <see cref="TryResume"/>.
     /// </summary>
-    public readonly bool ShouldResume(long unread) => IsPaused && unread < _resumeBelow;
+    public readonly bool ShouldResume(long unread) => IsPaused && unread < Math.Max(1, pauseAt / 2);
 
     /// <summary>
     /// The carrier: the pause is over, where there is one. <see cref="Flow"/> says what is left to do: arm the read

@@ -16,11 +16,12 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     /// <summary>Two of the largest writes: one may be made while the last is not acknowledged yet.</summary>
     private const int MaxHeldBytes = 8 << 20;
 
-    private readonly Lock _sync = new();
+    private readonly ContinuationCost _cost; // and the lock
     private readonly IPipeOwner _connection;
-    private readonly PendingFlush _pending;
     private readonly long _pauseAt;
-    private readonly long _resumeBelow;
+
+    /// <summary>Made when a flush waits for the first time: most connections never have one.</summary>
+    private PendingFlush? _pending;
 
     private TransportChannel _channel;
     private SendBlocks _blocks;
@@ -38,15 +39,13 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     private HeldWrite? _spareHold;
 
     public CoalescingPipeWriter(
-        IPipeOwner connection, ContinuationCost cost, ChannelScheduling scheduling, long pauseAt,
-        int zeroCopyFrom = int.MaxValue)
+        IPipeOwner connection, ContinuationCost cost, long pauseAt, int zeroCopyFrom = int.MaxValue)
     {
+        _cost = cost;
         _zeroCopyFrom = zeroCopyFrom;
         _connection = connection;
         _channel = connection.Channel;
-        _pending = new PendingFlush(this, cost, scheduling);
         _pauseAt = pauseAt;
-        _resumeBelow = Math.Max(1, pauseAt / 2);
     }
 
     public override bool CanGetUnflushedBytes => true;
@@ -113,11 +112,12 @@ internal sealed class CoalescingPipeWriter : PipeWriter
             return ValueTask.FromCanceled<FlushResult>(cancellationToken);
         }
 
-        bool send, wait = false;
+        bool send;
+        PendingFlush? wait = null;
         FlushResult result = default;
-        lock (_sync)
+        lock (_cost)
         {
-            if (_pending.IsPending)
+            if (IsPending)
             {
                 throw new InvalidOperationException("Concurrent reads or writes are not supported.");
             }
@@ -130,38 +130,35 @@ internal sealed class CoalescingPipeWriter : PipeWriter
             }
             else
             {
-                wait = true;
-                _pending.Begin(cancellationToken);
+                wait = _pending ??= new PendingFlush(this, _cost, _channel.Scheduling);
+                wait.Begin(cancellationToken);
             }
         }
 
         if (send)
         {
-            _pending.Cost.OnFlush();
+            _cost.OnFlush();
             _connection.Ask(ConnectionAsks.Send);
         }
 
-        return wait ? _pending.Await() : new ValueTask<FlushResult>(result);
+        return wait is null ? new ValueTask<FlushResult>(result) : wait.Await();
     }
 
     public override void CancelPendingFlush()
     {
-        bool release;
-        lock (_sync)
+        PendingFlush? released;
+        lock (_cost)
         {
             _canceled = true;
-            release = _pending.TryRelease();
+            released = TryRelease();
         }
 
-        if (release)
-        {
-            _pending.RunOnPool();
-        }
+        released?.RunOnPool();
     }
 
     public override void Complete(Exception? exception = null)
     {
-        lock (_sync)
+        lock (_cost)
         {
             if (_completed)
             {
@@ -181,9 +178,9 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     {
         get
         {
-            lock (_sync)
+            lock (_cost)
             {
-                return _pending.IsPending;
+                return IsPending;
             }
         }
     }
@@ -193,7 +190,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     {
         get
         {
-            lock (_sync)
+            lock (_cost)
             {
                 return _blocks.Unsent == 0;
             }
@@ -210,7 +207,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     public int TakeWrite(
         TransportChannel channel, out nint address, out IoVectorArray? vectors, out HeldWrite? hold)
     {
-        lock (_sync)
+        lock (_cost)
         {
             int bytes = _blocks.TakeWrite(channel, _zeroCopyFrom, out address, out vectors);
             hold = bytes < _zeroCopyFrom ? null : TryHold(channel, bytes, vectors!.Count);
@@ -221,7 +218,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     /// <summary>The carrier: the write has ended, and the kernel keeps its memory. Before <see cref="Sent"/>.</summary>
     public void Keep(HeldWrite hold)
     {
-        lock (_sync)
+        lock (_cost)
         {
             _blocks.Hold(hold);
         }
@@ -230,9 +227,9 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     /// <summary>A carrier, of the channel where the write was made; the connection may be another's, or gone.</summary>
     public void Released(HeldWrite hold, bool copied)
     {
-        lock (_sync)
+        lock (_cost)
         {
-            _blocks.Released(hold);
+            SendBlocks.Released(hold);
             _heldBytes -= hold.Bytes;
             _spareHold = hold;
             if (copied)
@@ -245,19 +242,16 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     /// <summary>The carrier: <paramref name="bytes"/> have been sent.</summary>
     public void Sent(int bytes)
     {
-        bool release;
-        lock (_sync)
+        PendingFlush? released;
+        lock (_cost)
         {
             _blocks.Sent(bytes);
             ReleaseIdleTail();
-            _paused &= _blocks.Unsent >= _resumeBelow;
-            release = !_paused && _pending.TryRelease();
+            _paused &= _blocks.Unsent >= Math.Max(1, _pauseAt / 2);
+            released = _paused ? null : TryRelease();
         }
 
-        if (release)
-        {
-            _channel.Schedule(_pending);
-        }
+        Resume(released);
     }
 
     /// <summary>
@@ -265,8 +259,8 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     /// </summary>
     public void Close()
     {
-        bool release;
-        lock (_sync)
+        PendingFlush? released;
+        lock (_cost)
         {
             _closed = true;
             _blocks.GiveUp();
@@ -275,12 +269,24 @@ internal sealed class CoalescingPipeWriter : PipeWriter
                 _blocks.ReturnAll();
             }
 
-            release = _pending.TryRelease();
+            released = TryRelease();
         }
 
-        if (release)
+        Resume(released);
+    }
+
+    /// <summary>Under the lock: a flush waits, or is about to get its result.</summary>
+    private bool IsPending => _pending is { IsPending: true };
+
+    /// <summary>Under the lock: the flush that waits, which the caller is the one to run; null: none.</summary>
+    private PendingFlush? TryRelease() => _pending is { } pending && pending.TryRelease() ? pending : null;
+
+    /// <summary>The carrier, after the lock.</summary>
+    private void Resume(PendingFlush? released)
+    {
+        if (released is not null)
         {
-            _channel.Schedule(_pending);
+            _channel.Schedule(released);
         }
     }
 
@@ -318,7 +324,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
             return tail;
         }
 
-        lock (_sync)
+        lock (_cost)
         {
             _writing = true;
             tail = _blocks.Tail;
@@ -385,7 +391,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
 
     /// <summary>The awaited flush.</summary>
     private sealed class PendingFlush(CoalescingPipeWriter writer, ContinuationCost cost, ChannelScheduling scheduling)
-        : PendingOperation<FlushResult>(writer._sync, cost, scheduling)
+        : PendingOperation<FlushResult>(cost, scheduling, sync: cost)
     {
         protected override FlushResult Finish(CancellationToken token) => writer.FinishFlush(token);
     }

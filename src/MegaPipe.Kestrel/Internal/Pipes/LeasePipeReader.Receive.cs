@@ -35,12 +35,10 @@ internal sealed partial class LeasePipeReader
     /// <summary>Pieces in a row behind which nobody asked for more: a connection of small answers again.</summary>
     private const int VainPieces = 16;
 
-    private readonly PendingReceive _receive;
+    /// <summary>Made when a stream receives for the first time: accepted connections have none.</summary>
+    private PendingReceive? _receive;
 
     // Under the lock.
-    private MemoryHandle _pin; // from TryReceive to its answer
-    private int _room;
-    private int _received; // what the awaiter of _receive gets
     private bool _more;    // nothing is armed, and the socket held more behind what has come
     private bool _large;   // the application has brought much room
     private int _vain;
@@ -53,6 +51,9 @@ internal sealed partial class LeasePipeReader
 
     /// <summary>The carrier: the next read that is armed is to take one piece only.</summary>
     public bool TakesOnePiece => _onePiece;
+
+    /// <summary>Under the lock: somebody awaits a receive, or is about to get its result.</summary>
+    private bool IsReceiving => _receive is { IsPending: true };
 
     /// <summary>
     /// Reads past the leases, where that is to be had at the moment: nothing is in them, and the socket holds more. The
@@ -77,14 +78,15 @@ internal sealed partial class LeasePipeReader
 
         MemoryHandle pin = buffer.Pin(); // may be the caller's code, so not under the lock
         bool begun;
-        lock (_sync)
+        lock (_pending)
         {
-            begun = _more && _data.IsEmpty && !HasResult && !_completed && !_pending.IsPending && !_receive.IsPending;
+            begun = _more && _data.IsEmpty && !HasResult && !_completed && !_pending.IsPending && !IsReceiving;
             if (begun && !buffer.IsEmpty)
             {
                 _vain = 0;
-                _pin = pin;
-                _room = buffer.Length;
+                _receive ??= new PendingReceive(this, _pending.Cost, _channel.Scheduling);
+                _receive.Pin = pin;
+                _receive.Room = buffer.Length;
                 _receive.Begin(default);
             }
         }
@@ -96,7 +98,7 @@ internal sealed partial class LeasePipeReader
         }
 
         _connection.Ask(ConnectionAsks.Receive);
-        bytes = _receive.Await();
+        bytes = _receive!.Await();
         return true;
     }
 
@@ -109,28 +111,28 @@ internal sealed partial class LeasePipeReader
     {
         address = length = 0;
         bool release;
-        lock (_sync)
+        lock (_pending)
         {
-            if (!_receive.IsWaiting || _inKernel)
+            if (_receive is not { IsWaiting: true } || _inKernel)
             {
                 return false;
             }
 
             if (open && !_completed && !IsEnded)
             {
-                address = PinnedMemory.AddressOf(_pin);
-                length = _room;
+                address = PinnedMemory.AddressOf(_receive.Pin);
+                length = _receive.Room;
                 _more = false;
                 _inKernel = true;
                 return true;
             }
 
-            _received = 0;
+            _receive.Received = 0;
             release = _receive.TryRelease();
         }
 
         Debug.Assert(release);
-        _pin.Dispose();
+        _receive.Unpin();
         _channel.Schedule(_receive);
         return false;
     }
@@ -141,10 +143,10 @@ internal sealed partial class LeasePipeReader
     /// </summary>
     public bool TryArm(out bool held)
     {
-        lock (_sync)
+        lock (_pending)
         {
             held = false;
-            if (_receive.IsWaiting || _pressure.Flow != ReadFlow.Idle)
+            if (_receive is { IsWaiting: true } || _pressure.Flow != ReadFlow.Idle)
             {
                 return false;
             }
@@ -190,7 +192,7 @@ internal sealed partial class LeasePipeReader
 
     private void NotePiece()
     {
-        lock (_sync)
+        lock (_pending)
         {
             if (++_vain < VainPieces)
             {
@@ -218,24 +220,25 @@ internal sealed partial class LeasePipeReader
 
         int result = channelEvent.Result;
         bool goesOn = result > 0 || result == ChannelError.TryAgain;
+        PendingReceive receive = _receive!;
         _inKernel = false;
-        _pin.Dispose();
+        receive.Unpin();
         if (goesOn)
         {
             _pressure.Rest();
         }
 
         bool release;
-        lock (_sync)
+        lock (_pending)
         {
             _more = goesOn && channelEvent.HasRest;
-            _received = Math.Max(result, 0);
+            receive.Received = Math.Max(result, 0);
             _taken |= result > 0;
-            release = _receive.TryRelease();
+            release = receive.TryRelease();
         }
 
         Debug.Assert(release);
-        _channel.Schedule(_receive);
+        _channel.Schedule(receive);
         if (goesOn)
         {
             _connection.OnReadRests(channelEvent.HasRest);
@@ -244,10 +247,22 @@ internal sealed partial class LeasePipeReader
         return goesOn;
     }
 
-    /// <summary>The awaited receive. No token: see above.</summary>
+    /// <summary>The awaited receive, and the memory that it goes to. No token: see above.</summary>
     private sealed class PendingReceive(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
-        : PendingOperation<int>(reader._sync, cost, scheduling)
+        : PendingOperation<int>(cost, scheduling, sync: reader._pending)
     {
-        protected override int Finish(CancellationToken token) => reader._received;
+        private MemoryHandle _pin;
+
+        /// <summary>From the request of the application to its answer.</summary>
+        public ref MemoryHandle Pin => ref _pin;
+
+        public int Room { get; set; }
+
+        /// <summary>What the awaiter gets.</summary>
+        public int Received { get; set; }
+
+        public void Unpin() => _pin.Dispose();
+
+        protected override int Finish(CancellationToken token) => Received;
     }
 }

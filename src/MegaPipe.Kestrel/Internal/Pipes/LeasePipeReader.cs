@@ -16,7 +16,7 @@ namespace MegaPipe.Kestrel.Internal.Pipes;
 internal sealed partial class LeasePipeReader : PipeReader, IReceiver
 {
     /// <summary>What the application may call next; the standard pipe's rules.</summary>
-    private enum ReadState
+    private enum ReadState : byte
     {
         /// <summary>A read, not AdvanceTo.</summary>
         None,
@@ -28,9 +28,8 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
         Reading,
     }
 
-    private readonly Lock _sync = new();
     private readonly IPipeOwner _connection;
-    private readonly PendingRead _pending;
+    private readonly PendingRead _pending; // and the lock
 
     private TransportChannel _channel;
     private ReceivedData _data;
@@ -51,7 +50,6 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
         _connection = connection;
         _channel = connection.Channel;
         _pending = new PendingRead(this, cost, scheduling);
-        _receive = new PendingReceive(this, cost, scheduling);
         _pressure = new BackPressure(pauseAt);
     }
 
@@ -63,7 +61,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     {
         get
         {
-            lock (_sync)
+            lock (_pending)
             {
                 return _completed;
             }
@@ -81,7 +79,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     {
         get
         {
-            lock (_sync)
+            lock (_pending)
             {
                 return _fresh && !_completed;
             }
@@ -93,7 +91,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     {
         get
         {
-            lock (_sync)
+            lock (_pending)
             {
                 return _pending.IsWaiting && _data.IsEmpty && !HasResult && !_completed;
             }
@@ -103,7 +101,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     /// <summary>The carrier of <paramref name="channel"/>, where the connection lives from now on.</summary>
     public void MoveTo(TransportChannel channel)
     {
-        lock (_sync)
+        lock (_pending)
         {
             _channel = channel;
         }
@@ -118,7 +116,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     private ValueTask<ReadResult> ReadAsync(int minimumBytes, CancellationToken cancellationToken)
     {
         bool resume, onChannel = false;
-        lock (_sync)
+        lock (_pending)
         {
             ThrowIfCompleted();
             if (cancellationToken.IsCancellationRequested)
@@ -126,7 +124,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
                 return ValueTask.FromCanceled<ReadResult>(cancellationToken);
             }
 
-            if (_pending.IsPending || _receive.IsPending)
+            if (_pending.IsPending || IsReceiving)
             {
                 ThrowAlreadyReading();
             }
@@ -169,10 +167,10 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
 
     public override bool TryRead(out ReadResult result)
     {
-        lock (_sync)
+        lock (_pending)
         {
             ThrowIfCompleted();
-            if (_pending.IsPending || _receive.IsPending)
+            if (_pending.IsPending || IsReceiving)
             {
                 ThrowAlreadyReading();
             }
@@ -197,7 +195,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
         ReceiveSegment? returnedEnd = null;
         ReceiveSegment? copied = null;
         bool resume;
-        lock (_sync)
+        lock (_pending)
         {
             ThrowIfCompleted();
             if (_state == ReadState.None)
@@ -229,7 +227,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     public override void CancelPendingRead()
     {
         bool release;
-        lock (_sync)
+        lock (_pending)
         {
             _canceled = true;
             release = _pending.TryRelease();
@@ -245,7 +243,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     {
         ReceiveSegment? returned;
         bool resume;
-        lock (_sync)
+        lock (_pending)
         {
             if (_completed)
             {
@@ -288,7 +286,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
         bool kept = false, release = false, pause = false, unwanted;
         try
         {
-            lock (_sync)
+            lock (_pending)
             {
                 unwanted = _completed && !IsEnded;
                 _more = more;
@@ -346,7 +344,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     public void End(Exception? error)
     {
         bool release;
-        lock (_sync)
+        lock (_pending)
         {
             if (!_pressure.TryEnd())
             {
@@ -416,7 +414,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
 
     /// <summary>The awaited read.</summary>
     private sealed class PendingRead(LeasePipeReader reader, ContinuationCost cost, ChannelScheduling scheduling)
-        : PendingOperation<ReadResult>(reader._sync, cost, scheduling)
+        : PendingOperation<ReadResult>(cost, scheduling)
     {
         protected override ReadResult Finish(CancellationToken token) => reader.FinishRead(token);
     }

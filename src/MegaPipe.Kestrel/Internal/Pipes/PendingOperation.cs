@@ -22,20 +22,29 @@ internal enum PendingState
 /// <summary>
 /// An operation that the application awaits, one at a time, used again and again for its owner's life. Its state
 /// changes under the owner's lock only, so whatever the owner decides by that state stays true while it holds the lock.
+/// The lock is the operation itself, or what the owner names: an object that is there anyway, as every connection has
+/// two of them and most are idle.
 /// </summary>
 /// <remarks>
 /// The owner begins it under its lock and gives out <see cref="Await"/> after it. The thread that completes it calls
 /// <see cref="TryRelease"/> under the lock, and if that returns true runs the continuation after it: on a channel, or
 /// with <see cref="RunOnPool"/>. The result is made when the awaiter asks: <see cref="Finish"/>.
 /// </remarks>
-internal abstract class PendingOperation<TResult>(Lock sync, ContinuationCost cost, ChannelScheduling scheduling)
-    : Continuation(cost, scheduling), IValueTaskSource<TResult>
+internal abstract class PendingOperation<TResult> : Continuation, IValueTaskSource<TResult>
 {
+    private readonly object _sync;
+
     // RunContinuationsAsynchronously stays false: Run is called where the continuation is to run.
     private ManualResetValueTaskSourceCore<bool> _core;
     private PendingState _state;
     private CancellationToken _token;
     private CancellationTokenRegistration _registration;
+
+    /// <param name="cost">What its continuations cost.</param>
+    /// <param name="scheduling">Where they run.</param>
+    /// <param name="sync">The owner's lock; null: this object.</param>
+    protected PendingOperation(ContinuationCost cost, ChannelScheduling scheduling, object? sync = null)
+        : base(cost, scheduling) => _sync = sync ?? this;
 
     /// <summary>Under the lock: somebody awaits, or is about to get the result.</summary>
     public bool IsPending => _state != PendingState.Idle;
@@ -46,7 +55,7 @@ internal abstract class PendingOperation<TResult>(Lock sync, ContinuationCost co
     /// <summary>Under the lock, while idle. The next thing is <see cref="Await"/>, after the lock.</summary>
     public void Begin(CancellationToken cancellationToken)
     {
-        Debug.Assert(sync.IsHeldByCurrentThread && _state == PendingState.Idle);
+        Debug.Assert(Monitor.IsEntered(_sync) && _state == PendingState.Idle);
         _core.Reset();
         _state = PendingState.Waiting;
         _token = cancellationToken;
@@ -71,7 +80,7 @@ internal abstract class PendingOperation<TResult>(Lock sync, ContinuationCost co
     /// </summary>
     public bool TryRelease()
     {
-        Debug.Assert(sync.IsHeldByCurrentThread);
+        Debug.Assert(Monitor.IsEntered(_sync));
         if (_state != PendingState.Waiting)
         {
             return false;
@@ -92,7 +101,7 @@ internal abstract class PendingOperation<TResult>(Lock sync, ContinuationCost co
         CancellationTokenRegistration registration = default;
         try
         {
-            lock (sync)
+            lock (_sync)
             {
                 registration = _registration;
                 CancellationToken cancellationToken = _token;
@@ -125,7 +134,7 @@ internal abstract class PendingOperation<TResult>(Lock sync, ContinuationCost co
     {
         CancellationTokenRegistration registration = token.UnsafeRegister(
             static (state, canceled) => ((PendingOperation<TResult>)state!).OnTokenCanceled(canceled), this);
-        lock (sync)
+        lock (_sync)
         {
             // Finished meanwhile, and perhaps begun again: then the registration is nobody's.
             if (_state != PendingState.Idle && _core.Version == version)
@@ -145,7 +154,7 @@ internal abstract class PendingOperation<TResult>(Lock sync, ContinuationCost co
     private void OnTokenCanceled(CancellationToken token)
     {
         bool release;
-        lock (sync)
+        lock (_sync)
         {
             release = _token == token && TryRelease();
         }

@@ -22,7 +22,6 @@ internal struct SendBlocks
     private const long MaxWriteBytes = 1 << 22;
 
     private SendSegment? _head;
-    private SendSegment? _spare;
     private SendSegment? _flushedIn;
     private int _flushedTo;
 
@@ -47,8 +46,7 @@ internal struct SendBlocks
     public SendSegment AddTail(MemoryPool<byte> pool, int needed)
     {
         SendSegment? tail = Tail;
-        SendSegment segment = _spare ?? new SendSegment();
-        _spare = null;
+        SendSegment segment = SpareSegments.Take();
         segment.Rent(pool, needed, large: needed > SendSegment.PoolBytes || Unflushed >= LargeAfterBytes);
         if (tail is null)
         {
@@ -164,7 +162,7 @@ internal struct SendBlocks
         }
     }
 
-    public void Released(HeldWrite write)
+    public static void Released(HeldWrite write)
     {
         foreach (SendSegment segment in write.Blocks)
         {
@@ -202,7 +200,7 @@ internal struct SendBlocks
     private readonly int Sendable(SendSegment segment) =>
         (ReferenceEquals(segment, _flushedIn) ? _flushedTo : segment.Filled) - segment.Sent;
 
-    private void Return(SendSegment segment)
+    private static void Return(SendSegment segment)
     {
         if (segment.Holds > 0)
         {
@@ -212,6 +210,6 @@ internal struct SendBlocks
         }
 
         segment.Return();
-        _spare ??= segment;
+        SpareSegments.Put(segment);
     }
 }

@@ -80,7 +80,7 @@ internal sealed class WriterRun
         _channel = channel;
         _owner = new StepOwner(channel, _memory);
         _subject = new CoalescingPipeWriter(
-            _owner, new ContinuationCost(), channel.Scheduling, limit == 0 ? long.MaxValue : limit, zeroCopyFrom);
+            _owner, new ContinuationCost(), limit == 0 ? long.MaxValue : limit, zeroCopyFrom);
         // As the stock transport makes its output pipe.
         _pipe = new Pipe(new PipeOptions(
             new TrackingMemoryPoolFactory().Create(), PipeScheduler.Inline, PipeScheduler.Inline,
