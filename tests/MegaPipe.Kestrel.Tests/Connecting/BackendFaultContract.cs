@@ -92,9 +92,9 @@ public abstract class BackendFaultContract(TransportKind kind)
 
     /// <summary>Kestrel ends idle connections after two minutes: a client must notice, and take another one.</summary>
     [Theory]
-    [InlineData(2, 1)]
-    [InlineData(100_000, 4)] // large bodies are read in another way, which an end must reach as well
-    public async Task Backend_EndsAnIdleConnection_TheNextRequestTakesAnother(int body, int answers)
+    [InlineData(2)]
+    [InlineData(1_000_000)] // large bodies are read in another way, which an end must reach as well
+    public async Task Backend_EndsAnIdleConnection_TheNextRequestTakesAnother(int body)
     {
         await using ConnectHarness harness = ConnectHarness.Create(kind);
         Socket listener = harness.Listen();
@@ -102,17 +102,13 @@ public abstract class BackendFaultContract(TransportKind kind)
         Task serving = ServeAsync(listener, async socket =>
         {
             Interlocked.Increment(ref connections);
-            for (int i = 0; i < answers; i++)
-            {
-                await socket.ReceiveUntilAsync("\r\n\r\n");
-                await socket.SendAllAsync($"HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n");
-                await socket.SendAllAsync(Client.Pattern(body));
-            }
-
+            await socket.ReceiveUntilAsync("\r\n\r\n");
+            await socket.SendAllAsync($"HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n");
+            await socket.SendAllAsync(Client.Pattern(body));
             socket.Shutdown(SocketShutdown.Both);
         });
         HttpClient client = harness.CreateClient();
-        for (int i = 1; i <= 5 * answers; i++)
+        for (int i = 1; i <= 5; i++)
         {
             Assert.Equal(
                 Client.Pattern(body), await client.GetByteArrayAsync($"http://{listener.LocalEndPoint}/").InTime());
