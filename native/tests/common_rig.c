@@ -216,7 +216,7 @@ void rig_leased(struct rig *rig, mp_handle handle, void *data, uint32_t bytes)
 		struct mp_event event = rig_take(rig, handle, MP_STAGE_READ);
 
 		CHECK(event.result > 0);
-		CHECK_EQUAL(MP_EVENT_LEASED | MP_EVENT_MORE, event.flags);
+		CHECK_EQUAL(MP_EVENT_LEASED | MP_EVENT_MORE, event.flags & ~(uint32_t)MP_EVENT_REST);
 		CHECK((uint32_t)event.result <= bytes);
 		CHECK(mp_lease_address(rig->channel, event.lease) == (void *)(uintptr_t)event.data);
 		memcpy(to, (void *)(uintptr_t)event.data, (size_t)event.result);

@@ -20,7 +20,7 @@ static uint32_t take_pause(struct rig *rig, mp_handle handle, uint64_t position)
 			return bytes;
 		}
 		CHECK(event.result > 0);
-		CHECK_EQUAL(MP_EVENT_LEASED | MP_EVENT_MORE, event.flags);
+		CHECK_EQUAL(MP_EVENT_LEASED | MP_EVENT_MORE, event.flags & ~(uint32_t)MP_EVENT_REST);
 		CHECK(pattern_is((void *)(uintptr_t)event.data, (uint32_t)event.result, position + bytes));
 		CHECK_EQUAL(0, mp_release(rig->channel, event.lease));
 		bytes += (uint32_t)event.result;

@@ -152,7 +152,7 @@ public abstract class LargeReadContract(TransportKind kind)
                         pair.Backend.Reset();
                     }
                 }
-                catch (SocketException)
+                catch (Exception error) when (error is SocketException or ObjectDisposedException)
                 {
                 }
             });

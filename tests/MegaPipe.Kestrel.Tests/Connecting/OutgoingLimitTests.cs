@@ -6,6 +6,7 @@ using MegaPipe.Kestrel.Internal.Connecting;
 using MegaPipe.Kestrel.Internal.Connections;
 using MegaPipe.Kestrel.Internal.Diagnostics;
 using MegaPipe.Kestrel.Tests.Support;
+using MegaPipe.Native;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.Logging.Abstractions;
 
