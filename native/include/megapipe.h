@@ -100,6 +100,8 @@ enum {
 	/* The ring takes every operation of the kernel. Without this flag the kernel refuses, for the channel's life,
 	 * the operations that the library never asks for, and every further registration. */
 	MP_CONFIG_UNRESTRICTED = 1u << 5,
+	/* mp_write_held may do without a copy; otherwise the kernel refuses such sends, and it copies. */
+	MP_CONFIG_ZERO_COPY = 1u << 6,
 };
 
 /* What a channel is made of. Zero means the default. 40 bytes.
@@ -298,11 +300,11 @@ MP_API int32_t mp_write(struct mp_channel *channel, mp_handle handle, const void
  * channel, which may change it, until the event. The sum must fit in 31 bits. */
 MP_API int32_t mp_writev(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count);
 
-/* As mp_writev, from memory that the kernel may send without copying it (Linux 6.2, TCP). The WRITE event says whether
- * the bytes were taken. With MP_EVENT_HELD the memory stays the kernel's after it, until the peer has the bytes or the
- * connection is gone: then a second event comes, WRITE with MP_EVENT_RELEASED and `memory`; after that of a retired
- * handle, too. The next write need not wait for it. MP_EVENT_COPIED in the last event of the two: it was in vain, since
- * the way (loopback), the socket or the kernel copies, or no more memory may be pinned. */
+/* As mp_writev, from memory that the kernel may send without copying it (MP_CONFIG_ZERO_COPY, Linux 6.2, TCP). The
+ * WRITE event says whether the bytes were taken. With MP_EVENT_HELD the memory stays the kernel's after it, until the
+ * peer has the bytes or the connection is gone: then a second event comes, WRITE with MP_EVENT_RELEASED and `memory`;
+ * after that of a retired handle, too. The next write need not wait for it. MP_EVENT_COPIED in the last event of the
+ * two: it was in vain, since the way (loopback), the socket or the kernel copies, or no more memory may be pinned. */
 MP_API int32_t mp_write_held(struct mp_channel *channel, mp_handle handle, void *vectors, uint32_t count,
 			     uint64_t memory);
 

@@ -29,7 +29,7 @@
 
 #define ALL_FLAGS \
 	((uint32_t)(MP_CONFIG_SINGLE_THREAD | MP_CONFIG_NO_FD_INSTALL | MP_CONFIG_WAKE_EVENTFD | MP_CONFIG_NO_LEASE | \
-		    MP_CONFIG_SOCKETS | MP_CONFIG_UNRESTRICTED))
+		    MP_CONFIG_SOCKETS | MP_CONFIG_UNRESTRICTED | MP_CONFIG_ZERO_COPY))
 
 /* A request may complete at any time, so the completion queue holds many times what one batch submits; past it the
  * kernel keeps the rest (NODROP) and the overflow is counted. */
@@ -94,8 +94,7 @@ static int32_t start(struct mp_channel *channel)
 	int32_t error = 0;
 
 	if (!(channel->flags & MP_CONFIG_UNRESTRICTED))
-		error = mp_ring_start(&channel->ring, list,
-				      mp_restrictions((channel->flags & MP_CONFIG_SOCKETS) != 0, list));
+		error = mp_ring_start(&channel->ring, list, mp_restrictions(channel->flags, list));
 	/* A filter may deny this call alone. */
 	return mp_floor_error(error ? error : mp_ring_check(&channel->ring), false);
 }
@@ -126,6 +125,7 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 	channel->wake_fd = -1;
 	channel->accepts_wait = true;
 	channel->reads_limited = true;
+	channel->copies_all = !(config.flags & MP_CONFIG_ZERO_COPY);
 	pthread_mutex_init(&channel->mailbox_lock, NULL);
 
 	ring.entries = config.queue_entries;

@@ -97,7 +97,7 @@ struct mp_channel {
 	bool accepts_wait;        /* ask for IORING_ACCEPT_POLL_FIRST; cleared when the kernel refuses */
 	bool accepts_waited;      /* it has not refused: EINVAL is the listener's */
 	bool reads_limited;       /* ask for MP_LEASED_RUN_BYTES; cleared when the kernel refuses */
-	bool copies_all;          /* the kernel refused a zero-copy send as such: holds.c */
+	bool copies_all;          /* without MP_CONFIG_ZERO_COPY, or the kernel refused such a send: holds.c */
 	bool pipes_by_workers;    /* the kernel knows no MP_RWF_NOSIGNAL: see stage/write.c */
 	_Atomic bool inside;      /* a carrier is in a call: catches a second one, orders nothing */
 	uint32_t owed_head;       /* slots with something owed, oldest first */

@@ -303,7 +303,7 @@ static void probe_zero_copy(struct mp_features *features, struct mp_ring *ring)
 static int32_t start(struct mp_ring *ring)
 {
 	struct io_uring_restriction list[MP_RESTRICTIONS];
-	int32_t error = mp_ring_start(ring, list, mp_restrictions(false, list));
+	int32_t error = mp_ring_start(ring, list, mp_restrictions(MP_CONFIG_ZERO_COPY, list));
 
 	return error ? error : mp_ring_check(ring);
 }
@@ -359,7 +359,7 @@ static int32_t check_calls(struct mp_features *features, struct mp_ring *ring, s
 	if (mp_floor_error(error, false) == MP_ERROR_TOO_OLD)
 		error = 0; /* what is missing is found below */
 	if (!error) {
-		error = mp_ring_start(ring, list, mp_restrictions(false, list));
+		error = mp_ring_start(ring, list, mp_restrictions(MP_CONFIG_ZERO_COPY, list));
 		if (error == -EINVAL) {
 			refuse(features, MP_FEATURE_RING, "the kernel does not let a ring restrict itself: %s.",
 			       mp_error_text(error));

@@ -5,14 +5,15 @@
 
 #include <string.h>
 
+#include "megapipe.h"
 #include "mp_assert.h"
 
 /* What sockets need. CONNECT is there for resets, too: they connect to "no address" (close.c). TIMEOUT and FILES_UPDATE
  * are for connects to Unix sockets (connect.c). */
 static const uint8_t sockets[] = {
-	IORING_OP_ACCEPT,   IORING_OP_RECV,     IORING_OP_SEND,         IORING_OP_SENDMSG,    IORING_OP_CONNECT,
-	IORING_OP_SOCKET,   IORING_OP_SHUTDOWN, IORING_OP_CLOSE,        IORING_OP_POLL_ADD,   IORING_OP_ASYNC_CANCEL,
-	IORING_OP_MSG_RING, IORING_OP_TIMEOUT,  IORING_OP_FILES_UPDATE, IORING_OP_SENDMSG_ZC,
+	IORING_OP_ACCEPT,   IORING_OP_RECV,     IORING_OP_SEND,         IORING_OP_SENDMSG,  IORING_OP_CONNECT,
+	IORING_OP_SOCKET,   IORING_OP_SHUTDOWN, IORING_OP_CLOSE,        IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+	IORING_OP_MSG_RING, IORING_OP_TIMEOUT,  IORING_OP_FILES_UPDATE,
 };
 
 /* And besides: what is no socket. */
@@ -31,8 +32,9 @@ static uint32_t list_operations(struct io_uring_restriction *list, uint32_t at, 
 	return at;
 }
 
-uint32_t mp_restrictions(bool only_sockets, struct io_uring_restriction *list)
+uint32_t mp_restrictions(uint32_t flags, struct io_uring_restriction *list)
 {
+	static const uint8_t zero_copy[] = { IORING_OP_SENDMSG_ZC };
 	static const uint8_t newest[] = { MP_OP_FIXED_FD_INSTALL };
 	uint32_t count = 0;
 
@@ -45,7 +47,9 @@ uint32_t mp_restrictions(bool only_sockets, struct io_uring_restriction *list)
 	list[count].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	list[count++].sqe_flags = FLAGS;
 	count = list_operations(list, count, sockets, sizeof sockets);
-	if (!only_sockets)
+	if (flags & MP_CONFIG_ZERO_COPY)
+		count = list_operations(list, count, zero_copy, sizeof zero_copy);
+	if (!(flags & MP_CONFIG_SOCKETS))
 		count = list_operations(list, count, others, sizeof others);
 	count = list_operations(list, count, newest, sizeof newest);
 	MP_ASSERT(count <= MP_RESTRICTIONS);

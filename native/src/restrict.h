@@ -2,7 +2,6 @@
 #ifndef MP_RESTRICT_H
 #define MP_RESTRICT_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "uapi.h"
@@ -10,9 +9,9 @@
 /* The most that mp_restrictions lists. */
 #define MP_RESTRICTIONS 24u
 
-/* Fills `list` with what the library asks a ring for; `only_sockets`: without what is none. Whatever is not listed the
+/* Fills `list` with what the library asks the ring of a channel with these MP_CONFIG_* for. Whatever is not listed the
  * kernel answers with -EACCES. The last entry is an operation that kernels before 6.8 do not know and therefore refuse
  * to list. The number of entries. */
-uint32_t mp_restrictions(bool only_sockets, struct io_uring_restriction *list);
+uint32_t mp_restrictions(uint32_t flags, struct io_uring_restriction *list);
 
 #endif

@@ -14,6 +14,14 @@
 static uint8_t data[BYTES];
 static struct iovec vector;
 
+static void begin_held(void)
+{
+	struct mp_config config = rig_config(MP_CONFIG_ZERO_COPY);
+
+	fake_begin(1, NULL);
+	rig_open(&rig, &config);
+}
+
 static void write_held(mp_handle handle, uint64_t memory)
 {
 	fill_pattern(data, BYTES, 0);
@@ -43,7 +51,7 @@ static void memory_comes_back_with_the_notification(void)
 	struct mp_event event;
 	uint8_t got[BYTES];
 
-	begin();
+	begin_held();
 	link = pair(false);
 	fake_keeps_notices = true;
 	write_held(link.handle, 7);
@@ -69,7 +77,7 @@ static void notification_that_was_copied_says_so(void)
 	struct rig_link link;
 	uint8_t got[BYTES];
 
-	begin();
+	begin_held();
 	link = pair(false);
 	fake_keeps_notices = true;
 	fake_chances.copy = 1000;
@@ -93,7 +101,7 @@ static void notification_comes_after_the_handle_was_retired(void)
 	struct rig_link link, next;
 
 	for (uint32_t flags = 0; flags <= MP_CLOSE_ABORT; flags += MP_CLOSE_ABORT) {
-		begin();
+		begin_held();
 		link = pair(false);
 		fake_keeps_notices = true;
 		write_held(link.handle, 10);
@@ -119,7 +127,7 @@ static void write_that_is_cut_holds_what_was_sent(void)
 	struct rig_link link;
 	struct mp_event event;
 
-	begin();
+	begin_held();
 	link = pair(false);
 	fake_keeps_notices = true;
 	vector = (struct iovec){ much, sizeof much };
@@ -145,7 +153,7 @@ static void write_in_parts_is_given_back_once(void)
 	struct rig_link link;
 	uint32_t got = 0, early = 1;
 
-	begin();
+	begin_held();
 	link = pair(false);
 	fake_keeps_notices = true;
 	fill_pattern(much, sizeof much, 0);
@@ -191,7 +199,7 @@ static void refused_send_is_made_as_a_plain_one(void)
 	struct rig_link link;
 
 	for (uint32_t i = 0; i < COUNT_OF(errors); i++) {
-		begin();
+		begin_held();
 		link = pair(false);
 		fake_fail(IORING_OP_SENDMSG_ZC, errors[i], 1);
 		check_plain(&link, 20 + i);
@@ -209,7 +217,7 @@ static void failed_send_may_be_notified_too(void)
 {
 	struct rig_link link;
 
-	begin();
+	begin_held();
 	link = pair(false);
 	fake_chances.vain_notice = 1000;
 	fake_keeps_notices = true;
@@ -233,7 +241,7 @@ static void kernel_that_cannot_tell_is_asked_once(void)
 	struct rig_link link;
 	uint64_t before;
 
-	begin();
+	begin_held();
 	link = pair(false);
 	fake_no_report = true;
 	check_plain(&link, 50);
@@ -250,7 +258,7 @@ static void more_than_the_table_has_are_copied(void)
 	struct rig_link link;
 	uint8_t got[BYTES];
 
-	begin();
+	begin_held();
 	link = pair(false);
 	fake_keeps_notices = true;
 	fill_pattern(data, BYTES, 0);
@@ -279,7 +287,7 @@ static void stale_notification_is_dropped(void)
 	uint8_t got[BYTES];
 	uint64_t token;
 
-	begin();
+	begin_held();
 	link = pair(false);
 	fake_keeps_notices = true;
 	write_held(link.handle, 70);
@@ -307,7 +315,7 @@ static void connection_that_is_transferred_leaves_its_memory_behind(void)
 	struct mp_event event = { 0 };
 	struct rig_link link;
 
-	begin();
+	begin_held();
 	CHECK_EQUAL(0, mp_create(NULL, &other));
 	link = pair(false);
 	fake_keeps_notices = true;
@@ -327,13 +335,26 @@ static void connection_that_is_transferred_leaves_its_memory_behind(void)
 	end();
 }
 
+/* Nor is a kernel asked that was told to refuse it. */
+static void channel_that_was_not_made_for_it_copies(void)
+{
+	struct rig_link link;
+
+	begin();
+	link = pair(false);
+	check_plain(&link, 55);
+	CHECK_EQUAL(0, fake_refused);
+	unlink_pair(&link);
+	end();
+}
+
 /* mp_destroy waits for notifications. */
 static void destroy_waits_until_memory_is_given_back(void)
 {
 	uint32_t peer;
 	int32_t fd;
 
-	begin();
+	begin_held();
 	fd = fake_pair(true, false, &peer);
 	write_held(mp_register(rig.channel, fd, 0, 0, 0), 90);
 	fake_chances.late_notice = 900;
@@ -358,6 +379,7 @@ int main(int argc, char **argv)
 		TEST(more_than_the_table_has_are_copied),
 		TEST(stale_notification_is_dropped),
 		TEST(connection_that_is_transferred_leaves_its_memory_behind),
+		TEST(channel_that_was_not_made_for_it_copies),
 		TEST(destroy_waits_until_memory_is_given_back),
 	};
 

@@ -39,6 +39,7 @@ static struct mp_config draw_config(void)
 	struct mp_config config = { .size = sizeof config };
 
 	config.flags = flags[below(COUNT_OF(flags))] | (model.only_sockets ? (uint32_t)MP_CONFIG_SOCKETS : 0);
+	config.flags |= chance(70) ? (uint32_t)MP_CONFIG_ZERO_COPY : 0;
 	config.queue_entries = 1u << below(7);
 	config.max_handles = 4 + below(60);
 	config.buffer_count = 1u << below(6);

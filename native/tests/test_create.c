@@ -39,7 +39,7 @@ static void create_out_of_range_is_refused(void)
 	refused(config);
 	config.size = 4;
 	refused(config);
-	config = rig_config(1u << 6);
+	config = rig_config(1u << 7);
 	refused(config);
 	config = rig_config(0);
 	config.queue_entries = 4097;

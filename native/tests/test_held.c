@@ -39,9 +39,10 @@ static void bytes_arrive_and_memory_comes_back(void)
 {
 	uint8_t *data = malloc(100000), *got = malloc(100000);
 	struct rig_link link;
+	struct mp_config config = rig_config(MP_CONFIG_ZERO_COPY);
 	struct rig rig;
 
-	rig_open(&rig, NULL);
+	rig_open(&rig, &config);
 	link = rig_link(&rig, AF_INET, 0);
 	fill_pattern(data, 100000, 5);
 	for (uint32_t i = 1; i <= 20; i++) {
@@ -66,9 +67,10 @@ static void unix_socket_gets_a_plain_write(void)
 {
 	uint8_t data[3000], got[3000];
 	struct rig_link link;
+	struct mp_config config = rig_config(MP_CONFIG_ZERO_COPY);
 	struct rig rig;
 
-	rig_open(&rig, NULL);
+	rig_open(&rig, &config);
 	link = rig_link(&rig, AF_UNIX, 0);
 	fill_pattern(data, sizeof data, 0);
 	write_held(&rig, link.handle, data, sizeof data, 1);
@@ -84,13 +86,14 @@ static void connection_that_ends_gives_its_memory_back(void)
 {
 	uint8_t *data = malloc(16 * BIG);
 	struct rig_link link;
+	struct mp_config config = rig_config(MP_CONFIG_ZERO_COPY);
 	struct rig rig;
 
 	memset(data, 1, 16 * BIG);
 	for (uint32_t flags = 0; flags <= MP_CLOSE_ABORT; flags += MP_CLOSE_ABORT) {
 		struct mp_event event;
 
-		rig_open(&rig, NULL);
+		rig_open(&rig, &config);
 		link = rig_link(&rig, AF_INET, 0);
 		write_held(&rig, link.handle, data, 16 * BIG, 3);
 		for (uint32_t i = 0; i < 10; i++)

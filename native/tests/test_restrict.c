@@ -72,6 +72,17 @@ static void ring_refuses_what_the_library_never_asks_for(void)
 	only_what_is_listed(MP_CONFIG_SINGLE_THREAD);
 }
 
+static void ring_takes_zero_copy_sends_if_made_for_them(void)
+{
+	struct mp_config config = rig_config(MP_CONFIG_SOCKETS | MP_CONFIG_ZERO_COPY);
+	struct rig rig;
+
+	rig_open(&rig, &config);
+	CHECK(ask(rig.channel, IORING_OP_SENDMSG_ZC, 0) != -EACCES);
+	CHECK_EQUAL(-EACCES, ask(rig.channel, IORING_OP_SEND_ZC, 0));
+	rig_close(&rig);
+}
+
 static void ring_for_sockets_refuses_what_files_need(void)
 {
 	only_what_is_listed(MP_CONFIG_SOCKETS);
@@ -186,6 +197,7 @@ int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(ring_refuses_what_the_library_never_asks_for),
+		TEST(ring_takes_zero_copy_sends_if_made_for_them),
 		TEST(ring_for_sockets_refuses_what_files_need),
 		TEST(ring_without_restrictions_takes_all),
 		TEST(registering_is_over),

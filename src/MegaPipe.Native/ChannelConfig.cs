@@ -27,6 +27,9 @@ internal enum ChannelConfigFlags : uint
 
     /// <summary>The kernel refuses the channel nothing, not even what the library never asks for.</summary>
     Unrestricted = 1u << 5,
+
+    /// <summary>Writes may do without a copy; otherwise the kernel refuses the channel such sends.</summary>
+    ZeroCopy = 1u << 6,
 }
 
 /// <summary>What a channel is made of.</summary>

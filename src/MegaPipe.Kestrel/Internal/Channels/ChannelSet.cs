@@ -44,7 +44,8 @@ internal sealed class ChannelSet
                     BufferBytes = (uint)options.ReceiveBufferSize,
                     BatchThreshold = (uint)options.BatchThreshold,
                     Cpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1,
-                    Flags = options.DegradedMode | ChannelConfigFlags.Sockets,
+                    Flags = options.DegradedMode | ChannelConfigFlags.Sockets |
+                        (options.ZeroCopyThreshold > 0 ? ChannelConfigFlags.ZeroCopy : ChannelConfigFlags.None),
                 });
                 channels.Add(new TransportChannel(i, native, scheduling, options, cpu) { Blocking = blocking });
                 native.SetWait(waiting.Spin, waiting.MostSpinners);
