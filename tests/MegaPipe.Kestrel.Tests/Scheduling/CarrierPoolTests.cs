@@ -43,6 +43,27 @@ public sealed class CarrierPoolTests : IDisposable
     }
 
     [Fact]
+    public void NoRoomForThreads_ChannelsGetTheirCarriersAndHandOversNone_UntilThereIsRoom()
+    {
+        int room = 0;
+        CarrierPool pool = new() { Room = () => room };
+        Assert.Null(pool.TryTakeSpare(100));
+        Assert.True(pool.ThreadsRefused);
+        Assert.NotNull(pool.TryTake(2)); // at once: a channel that is made needs one
+        Assert.Equal(2, pool.LiveCount);
+        Assert.Null(pool.TryTakeSpare(100));
+        room = 1;
+        Assert.True(SpinWait.SpinUntil(
+            () =>
+            {
+                pool.RetryRefused();
+                return !pool.ThreadsRefused;
+            },
+            InTimeExtensions.Limit));
+        Assert.Equal((3, 1), (pool.LiveCount, pool.SpareCount));
+    }
+
+    [Fact]
     public void ThreadRefused_NoCarrierAndNoneLeft_UntilOneCanBeStartedAgain()
     {
         CarrierPool pool = new();

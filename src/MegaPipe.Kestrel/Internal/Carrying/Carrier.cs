@@ -81,10 +81,16 @@ internal sealed class CarrierPool
     public static CarrierCounts Count() => new(
         Instance.LiveCount, Instance.SpareCount, CarrierWatcher.Instance.PoolGrowCount);
 
+    /// <summary>How many threads may be started beyond those of the channels. Tests replace it.</summary>
+    internal Func<int> Room { get; init; } = ThreadRoom.Left;
+
     /// <summary>How long a spare beyond the reserve waits for a channel: as long as the thread pool's.</summary>
     public TimeSpan IdleTime { get; set; } = TimeSpan.FromSeconds(20);
 
-    /// <summary>The system refused the last thread that was asked for. Any thread.</summary>
+    /// <summary>
+    /// The system refused the last thread that was asked for, or has none to spare (<see cref="ThreadRoom"/>). Any
+    /// thread.
+    /// </summary>
     public bool ThreadsRefused => Volatile.Read(ref _refused);
 
     public int LiveCount
@@ -188,7 +194,7 @@ internal sealed class CarrierPool
                 return spare;
             }
 
-            return _count < limit ? TryStart() : null;
+            return _count < limit ? TryStart(always: limit == int.MaxValue) : null;
         }
     }
 
@@ -237,7 +243,7 @@ internal sealed class CarrierPool
 
         lock (_sync)
         {
-            if (_refused && TryStart() is { } carrier)
+            if (_refused && TryStart(always: false) is { } carrier)
             {
                 _spares.Add(carrier);
                 _spareCount++;
@@ -283,16 +289,17 @@ internal sealed class CarrierPool
         end?.SetResult();
     }
 
-    private Carrier? TryStart()
+    /// <param name="always">A channel's own: it needs one, whatever that leaves to others.</param>
+    private Carrier? TryStart(bool always)
     {
         long now = Environment.TickCount64;
-        if (_refused && now < _retryAt)
+        if (!always && _refused && now < _retryAt)
         {
             return null;
         }
 
         Carrier carrier = new(this);
-        bool started = carrier.TryStart(_lastNumber + 1);
+        bool started = (always || Room() > 0) && carrier.TryStart(_lastNumber + 1);
         Volatile.Write(ref _refused, !started);
         if (!started)
         {

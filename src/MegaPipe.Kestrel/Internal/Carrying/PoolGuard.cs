@@ -17,6 +17,7 @@ internal interface IGuardedPool
     /// <summary>Up to so many threads the pool starts without delay.</summary>
     int MinThreads { get; }
 
+    /// <summary>What it may have, and what the system has threads for.</summary>
     int MaxThreads { get; }
 
     bool TrySetMinThreads(int count);

@@ -29,7 +29,8 @@ internal sealed class RuntimePool : IGuardedPool
         get
         {
             ThreadPool.GetMaxThreads(out int workers, out _);
-            return workers;
+            long room = Math.Max(ThreadCount, MinThreads) + (long)ThreadRoom.Left();
+            return (int)Math.Clamp(room, 1, workers);
         }
     }
 

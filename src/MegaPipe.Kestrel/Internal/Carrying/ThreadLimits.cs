@@ -7,8 +7,6 @@ namespace MegaPipe.Kestrel.Internal.Carrying;
 /// <summary>Reads /proc and the cgroup. For messages only.</summary>
 internal static class ThreadLimits
 {
-    private const string CgroupRoot = "/sys/fs/cgroup";
-
     /// <summary>Such as "26 threads; ulimit -u 64, pids.max 30 with 30 used, kernel.threads-max 127000".</summary>
     public static string Describe()
     {
@@ -34,13 +32,10 @@ internal static class ThreadLimits
         return string.Create(CultureInfo.InvariantCulture, $"{threads ?? "?"} threads; {string.Join(", ", limits)}");
     }
 
-    /// <summary>The folder of the cgroup (version 2) whose limit is the process's own; null without one.</summary>
-    private static string? Cgroup()
-    {
-        string? path = Read("/proc/self/cgroup")?.Split('\n')
-            .FirstOrDefault(line => line.StartsWith("0::", StringComparison.Ordinal))?[3..];
-        return path is null ? null : File.Exists($"{CgroupRoot}{path}/pids.max") ? CgroupRoot + path : CgroupRoot;
-    }
+    /// <summary>The folder of the nearest group with a limit; null without one.</summary>
+    private static string? Cgroup() =>
+        ThreadRoom.Limiting(ControlGroups.Root, ControlGroups.Membership) is [var nearest, ..] groups
+            ? Array.Find(groups, folder => Read($"{folder}/pids.max") != "max") ?? nearest : null;
 
     private static string? Value(string file, string key, int field) =>
         Read(file)?.Split('\n').FirstOrDefault(line => line.StartsWith(key, StringComparison.Ordinal))?

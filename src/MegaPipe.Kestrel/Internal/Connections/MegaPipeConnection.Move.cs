@@ -43,12 +43,13 @@ internal sealed partial class MegaPipeConnection
     }
 
     /// <summary>
-    /// The application waits for data, everything flushed is sent, nobody has begun to end the connection, and it has
-    /// one descriptor, which the channel knows.
+    /// The application waits for data, no write is in flight, nobody has begun to end the connection, and it has one
+    /// descriptor, which the channel knows. Nobody looks for what is flushed and not sent: who flushes asks for it, and
+    /// TryDepart sees that, or it is sent where the connection arrives.
     /// </summary>
     private bool IsIdle =>
         !_sending && !_closing && !_finishAsked && !_endUntold && !_endTold && _socket is null &&
-        Volatile.Read(ref _install) is null && EndReason is null && _output.IsDrained && _input.IsAwaitedInVain;
+        Volatile.Read(ref _install) is null && EndReason is null && _input.IsAwaitedInVain;
 
     /// <summary>Whether the connection lives on a channel that the calling thread has entered the ring of.</summary>
     private bool IsOn(TransportChannel channel)
@@ -78,7 +79,7 @@ internal sealed partial class MegaPipeConnection
             return;
         }
 
-        if (!_movable || _moveTries++ == MostTries || IsAboutToAsk(_endpoint) || ReferenceEquals(_moveTo, Channel))
+        if (!_movable || _moveTries++ >= MostTries || IsAboutToAsk(_endpoint) || ReferenceEquals(_moveTo, Channel))
         {
             _moveTo = null;
             return;
