@@ -117,6 +117,34 @@ public sealed class SamplerTests
         Assert.Equal(0, Assert.Single(sampler.State().Now.Blocked).RecentCount);
     }
 
+    [Fact]
+    public async Task Timer_HasAThreadOfItsOwnThatEndsWithIt()
+    {
+        TaskCompletionSource<Thread> second = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        ITimer? timer = null;
+        (int calls, bool ofThePool, bool background) = (0, true, false);
+        using SemaphoreSlim made = new(0);
+        timer = ThreadClock.Instance.CreateTimer(
+            _ =>
+            {
+                made.Wait();
+                made.Release();
+                if (++calls == 2)
+                {
+                    ofThePool = Thread.CurrentThread.IsThreadPoolThread;
+                    background = Thread.CurrentThread.IsBackground;
+                    timer!.Dispose();
+                    second.SetResult(Thread.CurrentThread);
+                }
+            }, null, TimeSpan.FromMilliseconds(1), TimeSpan.FromMilliseconds(1));
+        made.Release();
+        Thread thread = await second.Task.WaitAsync(TimeSpan.FromMinutes(1));
+        Assert.False(ofThePool);
+        Assert.True(background);
+        Assert.True(thread.Join(TimeSpan.FromMinutes(1)));
+        Assert.Equal(2, calls);
+    }
+
     private sealed class TestClock : TimeProvider
     {
         private readonly List<Timer> _timers = [];

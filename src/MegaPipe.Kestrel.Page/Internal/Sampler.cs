@@ -37,8 +37,8 @@ internal sealed class Sampler(MegaPipeStatus status, TimeProvider clock)
         {
             Look last = Ask();
             return new PageState(
-                Describe(), status.Transport, status.FallbackReason, status.Options, status.Features, _counted!.Channels,
-                [.. _history.Skip(1).Select(look => look.Sample)], Update(last));
+                Describe(), status.Transport, status.FallbackReason, status.Options, status.Features,
+                _counted!.Channels, [.. _history.Skip(1).Select(look => look.Sample)], Update(last));
         }
     }
 
