@@ -155,6 +155,14 @@ public sealed class MegaPipeTransportOptions
     [Number(1, 65_535)]
     public int Backlog { get; set { field = value; Given |= Shared.Backlog; } } = 512;
 
+    /// <summary>
+    /// How long the kernel holds a TCP connection back whose client has sent nothing (whole seconds, rounded up to its
+    /// own steps). Saves a wait for each new connection. Not for protocols in which the server speaks first. Default
+    /// null: not at all. 1 s to 60 s.
+    /// </summary>
+    [Time("00:00:01", "00:01:00", Unset = "not at all")]
+    public TimeSpan? DeferAccept { get; set; }
+
     /// <summary>Disables Nagle's algorithm. Default true, as stock.</summary>
     public bool NoDelay { get; set { field = value; Given |= Shared.NoDelay; } } = true;
 

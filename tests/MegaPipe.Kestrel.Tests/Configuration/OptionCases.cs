@@ -27,6 +27,7 @@ internal static class OptionCases
         (nameof(MegaPipeTransportOptions.ReceiveBufferSize), "2048", 2048),
         (nameof(MegaPipeTransportOptions.BatchThreshold), "7", 7),
         (nameof(MegaPipeTransportOptions.Backlog), "99", 99),
+        (nameof(MegaPipeTransportOptions.DeferAccept), "00:00:03", TimeSpan.FromSeconds(3)),
         (nameof(MegaPipeTransportOptions.NoDelay), "false", false),
         (nameof(MegaPipeTransportOptions.MaxReadBufferSize), "123456", 123_456L),
         (nameof(MegaPipeTransportOptions.MaxWriteBufferSize), "54321", 54_321L),
@@ -74,6 +75,7 @@ internal static class OptionCases
             "00:00:01.0000001"),
         (nameof(MegaPipeTransportOptions.HandOverAfter), "00:00:00.0001000", "00:00:10", "00:00:00.0000999",
             "00:00:10.0000001"),
+        (nameof(MegaPipeTransportOptions.DeferAccept), "00:00:01", "00:01:00", "00:00:00.9999999", "00:01:01"),
         (nameof(MegaPipeTransportOptions.KeepAliveTime), "00:00:01", "09:06:07", "00:00:00.9999999", "09:06:08"),
         (nameof(MegaPipeTransportOptions.KeepAliveInterval), "00:00:01", "09:06:07", "00:00:00", "09:06:08"),
     ];

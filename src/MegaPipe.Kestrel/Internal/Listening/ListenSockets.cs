@@ -41,6 +41,7 @@ internal static class ListenSockets
     private const int SoReusePort = 15;
     private const int SoIncomingCpu = 49;
     private const int TcpInfo = 11;
+    private const int TcpDeferAccept = 9;
 
     /// <summary>Of tcpi_unacked in struct tcp_info, which is a listener's accept queue.</summary>
     private const int AcceptQueueOffset = 24;
@@ -108,6 +109,7 @@ internal static class ListenSockets
 
             socket.NoDelay = options.NoDelay;
             SetKeepAlive(socket, options);
+            DeferAccept(socket, options);
         }
 
         socket.Listen(options.Backlog);
@@ -200,6 +202,17 @@ internal static class ListenSockets
         }
         catch (SocketException)
         {
+        }
+    }
+
+    /// <summary>On a listener. Its partitions get what it has (native/src/os_options.c).</summary>
+    private static void DeferAccept(Socket socket, MegaPipeTransportOptions options)
+    {
+        if (options.DeferAccept is { } time)
+        {
+            int seconds = (int)time.TotalSeconds;
+            socket.SetRawSocketOption(
+                (int)SocketOptionLevel.Tcp, TcpDeferAccept, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in seconds)));
         }
     }
 
