@@ -56,7 +56,7 @@ public sealed class BodyCopyTests : IDisposable
     [Fact]
     public void Read_OfAPiece_IsTheKernelsBuffer()
     {
-        LeasePipeReader reader = new(_owner, new ContinuationCost(), long.MaxValue);
+        LeasePipeReader reader = new(_owner, new ContinuationCost(), _channel.Scheduling, long.MaxValue);
         ref readonly ChannelEvent received = ref _channel.Receive(Client.Pattern(3_000));
         nint data = received.Data;
         ((IReceiver)reader).OnRead(in received);

@@ -25,7 +25,8 @@ internal sealed class TestChannel : IDisposable
 
     public TestChannel(
         int carriers, MegaPipeScheduling scheduling = MegaPipeScheduling.Adaptive, TimeSpan? inlineBudget = null,
-        Func<bool>? hasIdleCore = null, TimeSpan? handOverAfter = null, Func<bool>? yield = null)
+        Func<bool>? hasIdleCore = null, TimeSpan? handOverAfter = null, Func<bool>? yield = null,
+        long yieldPauseTicks = 0)
     {
         Scheduling = new ChannelScheduling(new MegaPipeTransportOptions
         {
@@ -42,6 +43,7 @@ internal sealed class TestChannel : IDisposable
         {
             HasIdleCore = hasIdleCore ?? (() => false),
             Yield = yield ?? Thread.Yield,
+            YieldPauseTicks = yieldPauseTicks,
         };
         _free = carriers;
         _carriers = [.. Enumerable.Range(0, carriers).Select(_ => new Thread(Live) { IsBackground = true })];

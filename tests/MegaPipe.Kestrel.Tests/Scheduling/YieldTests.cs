@@ -57,6 +57,32 @@ public sealed class YieldTests
     [Fact]
     public void NotOffloaded_CarrierDoesNotYield() => Assert.Equal(0, YieldsAfterRunning(new ContinuationCost()));
 
+    [Theory]
+    [InlineData(0, 2)]
+    [InlineData(long.MaxValue / 2, 1)]
+    public void Yield_TakesLong_NoOtherOneForThePause(long pauseTicks, int expected)
+    {
+        int yields = 0;
+        using (TestChannel test = new(
+            1, inlineBudget: TimeSpan.FromTicks(1), yieldPauseTicks: pauseTicks, yield: () =>
+            {
+                yields++;
+                Thread.Sleep(20); // a turn may take ten budgets: a microsecond
+                return true;
+            }))
+        {
+            for (int i = 0; i < 2; i++)
+            {
+                using ManualResetEventSlim ran = new();
+                test.Ready(new TestContinuation(test.Scheduling, ran.Set, LivingElsewhere()));
+                Assert.True(ran.Wait(s_limit), "The continuation never ran.");
+                TestChannel.WaitUntil(() => test.Channel.IsWaiting, () => "The carrier never slept.");
+            }
+        }
+
+        Assert.Equal(expected, yields);
+    }
+
     private static readonly TimeSpan s_budget = TimeSpan.FromSeconds(1);
 
     private static long BudgetTicks => (long)(s_budget.TotalSeconds * System.Diagnostics.Stopwatch.Frequency);

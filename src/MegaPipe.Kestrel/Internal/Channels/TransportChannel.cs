@@ -36,6 +36,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     private readonly Waker _waker;
     private volatile bool _stopping;
     private bool _fedPool; // the carrier's: the pool has something to run that soon asks for the channel
+    private long _noYieldBefore; // the carrier's, in ticks
     private long _requestsRecorded; // the ring's counter at the last recorded batch
 
     public TransportChannel(
@@ -55,6 +56,11 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
 
     /// <summary>Lets another thread have this CPU. Tests replace it.</summary>
     internal Func<bool> Yield { get; init; } = Thread.Yield;
+
+    /// <summary>
+    /// So long nobody yields after a yield that took too long: a slice of some milliseconds costs a few percent then.
+    /// </summary>
+    internal long YieldPauseTicks { get; init; } = Stopwatch.Frequency / 4;
 
     /// <summary>The ring. For the carrier, in its turn.</summary>
     public Channel Native => _native;
@@ -432,16 +438,26 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
     /// The carrier, before it sleeps: where no core is idle the pool's thread can only run when this one does not, and
     /// what it runs soon asks for the channel. Letting it run first saves a sleep and a wake-up for a new connection,
     /// and for each answer of one that lives on the pool. true: something was asked meanwhile.
+    /// The scheduler makes who yields wait for a whole time slice of whoever computes, while a sleeper that is woken
+    /// runs at once. So after a yield that lasted longer than others may wait in a turn, the channel yields no more for
+    /// a while.
     /// </summary>
     private bool YieldToPool()
     {
         _fedPool = false;
-        if (HasIdleCore())
+        long start = Stopwatch.GetTimestamp();
+        if (start < _noYieldBefore || HasIdleCore())
         {
             return false;
         }
 
         Yield();
+        long end = Stopwatch.GetTimestamp();
+        if (end - start > Scheduling.QueueDelayTicks)
+        {
+            _noYieldBefore = end + YieldPauseTicks;
+        }
+
         return !_work.IsEmpty;
     }
 
