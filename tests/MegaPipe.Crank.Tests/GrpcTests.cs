@@ -31,8 +31,9 @@ public sealed class GrpcTests(AgentFolder folder) : IClassFixture<AgentFolder>
         double calls = round.GetProperty("requests").GetInt64();
         Assert.True(calls > 0);
 
-        // A call that fails is a 200, too, but brings no messages: a hundred of nine bytes each.
+        // A call that fails is a 200, too, but brings no messages: a hundred of nine bytes each. Half of that leaves
+        // room for the calls under way at the end, and for what h2load takes for a megabyte.
         double bytes = round.GetProperty("throughputMBs").GetDouble() * 1e6 * round.GetProperty("seconds").GetDouble();
-        Assert.True(bytes / calls > 900, $"{bytes / calls} bytes a call");
+        Assert.True(bytes / calls > 450, $"{bytes / calls} bytes a call");
     }
 }
