@@ -31,8 +31,8 @@ public sealed partial class InstrumentTests
             Assert.DoesNotMatch(@"[._](total|seconds|bytes|us|ms)$", instrument.Name);
             Assert.All(
                 instrument.Name.Split('.')[..^1], part => Assert.False(part.EndsWith('s'), instrument.Name));
-            // UCUM: seconds, or a thing in braces and the singular.
-            Assert.Matches(@"^(s|\{[a-z]+[a-rt-z]\})$", instrument.Unit!);
+            // UCUM: seconds, bytes, or a thing in braces and the singular.
+            Assert.Matches(@"^(s|By|\{[a-z]+[a-rt-z]\})$", instrument.Unit!);
             Assert.False(string.IsNullOrEmpty(instrument.Description));
             Assert.DoesNotMatch(@"\.$", instrument.Description!);
             if (instrument.Name.EndsWith(".count", StringComparison.Ordinal))
