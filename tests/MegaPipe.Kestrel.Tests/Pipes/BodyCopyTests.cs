@@ -53,6 +53,41 @@ public sealed class BodyCopyTests : IDisposable
         _writer.Close();
     }
 
+    /// <summary>Of a peer that acknowledges nothing: the rest of the channel's share is for others.</summary>
+    [Fact]
+    public async Task Write_WhileTheKernelHasTwoOfTheLargest_IsCopied()
+    {
+        const int Largest = 4 << 20;
+        CoalescingPipeWriter writer = new(_owner, new ContinuationCost(), long.MaxValue, zeroCopyFrom: 1);
+        List<HeldWrite> kept = [];
+        HeldWrite? hold;
+        for (int i = 0; i < 3; i++)
+        {
+            await writer.WriteAsync(new byte[Largest]);
+            int bytes = writer.TakeWrite(_channel.Carried, out _, out IoVectorArray? vectors, out hold);
+            Assert.Equal(Largest, bytes);
+            Assert.Equal(i < 2, hold is not null);
+            if (hold is not null)
+            {
+                writer.Keep(hold);
+                kept.Add(hold);
+            }
+
+            writer.Sent(bytes);
+            _channel.Carried.ReturnVectors(vectors!);
+        }
+
+        _channel.Carried.Holds.End(kept[0], copied: false);
+        await writer.WriteAsync(new byte[Largest]);
+        int again = writer.TakeWrite(_channel.Carried, out _, out IoVectorArray? last, out hold);
+        Assert.NotNull(hold);
+        writer.Sent(again);
+        _channel.Carried.ReturnVectors(last!);
+        _channel.Carried.Holds.End(hold, copied: false);
+        _channel.Carried.Holds.End(kept[1], copied: false);
+        writer.Close();
+    }
+
     [Fact]
     public void Read_OfAPiece_IsTheKernelsBuffer()
     {
