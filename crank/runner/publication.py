@@ -12,6 +12,7 @@ from . import attribution
 KINDS = {
     "table": ("results.json", ["cpu-ratio.png", "rps-ratio.png"]),
     "gateways": ("results.json", []),
+    "proxy": ("results.json", []),
     "outside": ("results.json", []),
     "cold": ("cold.json", []),
     "profile": ("profile.json", []),
