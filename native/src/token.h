@@ -35,7 +35,7 @@ enum {
 	MP_TOKEN_POLL_END = 24,   /* see ends.c */
 	MP_TOKEN_CANCEL_END = 25, /* of that poll, or of the read that it has asked again */
 	MP_TOKEN_POLL_CONNECT = 26,
-	MP_TOKEN_WRITE_HELD = 27,      /* index: the hold (holds.h) */
+	MP_TOKEN_WRITE_HELD = 27,      /* index: the hold (holds.c) */
 	MP_TOKEN_ACCEPT = 0x40,        /* + accept slot */
 	MP_TOKEN_POLL_ACCEPT = 0x80,   /* + accept slot */
 	MP_TOKEN_CANCEL_ACCEPT = 0xc0, /* + accept slot */

@@ -8,6 +8,7 @@ namespace MegaPipe.Crank.Tests;
 public sealed class AgentFolder : IDisposable
 {
     private static readonly TimeSpan s_buildLimit = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan s_runLimit = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan s_startLimit = TimeSpan.FromSeconds(30);
     private readonly Lazy<Task> _generators;
     private readonly Lazy<Task<(string Transport, string Reason)>> _megaPipe;
@@ -62,6 +63,29 @@ public sealed class AgentFolder : IDisposable
         }
 
         throw new InvalidOperationException($"No {count} free ports in a row from {First} to {end}.");
+    }
+
+    /// <summary>
+    /// What run-local reports of the one round in which it has measured stock in <paramref name="scenario"/> of
+    /// <paramref name="config"/>.benchmarks.yml, with so many ports.
+    /// </summary>
+    public async Task<JsonElement> RunOneRoundAsync(string config, string scenario, int ports)
+    {
+        await EnsureGeneratorsAsync();
+        string results = System.IO.Path.Combine(Path, "results", scenario);
+        string cpu = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
+        using RunProcess process = RunProcess.Start(
+            System.IO.Path.Combine(Repository.Crank, "run-local"),
+            $"--no-build --artifacts {Artifacts} --base-port {GetFreePorts(ports)} --server-cpus {cpu} " +
+            $"--load-cpus {cpu} --config {config}.benchmarks.yml --scenario {scenario} --rounds 1 " +
+            $"--warmup-visits 0 --settle 0 --target sockets --output {results}",
+            Path);
+        int exitCode = await process.WaitForExitAsync(s_runLimit);
+        Assert.True(exitCode is 0 or 3, process.Output); // 3: the generator was the bottleneck
+        using JsonDocument report = JsonDocument.Parse(
+            await File.ReadAllTextAsync(System.IO.Path.Combine(results, "results.json")));
+        JsonElement target = report.RootElement.GetProperty("scenarios")[0].GetProperty("targets")[0];
+        return target.GetProperty("rounds")[0].Clone();
     }
 
     /// <summary>What the agent resolves an executable to.</summary>

@@ -33,21 +33,7 @@ public sealed class ProxyTests(AgentFolder folder) : IClassFixture<AgentFolder>
     [RunLocalFact]
     public async Task RunLocal_Proxy_AnswersComeThroughTheGateway()
     {
-        await folder.EnsureGeneratorsAsync();
-        string results = Path.Combine(folder.Path, "proxied");
-        string cpu = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
-        using RunProcess process = RunProcess.Start(
-            Path.Combine(Repository.Crank, "run-local"),
-            $"--no-build --artifacts {folder.Artifacts} --base-port {AgentFolder.GetFreePorts(Ports)} " +
-            $"--server-cpus {cpu} --load-cpus {cpu} --config proxy.benchmarks.yml --scenario proxy --rounds 1 " +
-            $"--warmup-visits 0 --settle 0 --target sockets --output {results}",
-            folder.Path);
-        int exitCode = await process.WaitForExitAsync(s_limit);
-        Assert.True(exitCode is 0 or 3, process.Output); // 3: the generator was the bottleneck
-        using JsonDocument report = JsonDocument.Parse(
-            await File.ReadAllTextAsync(Path.Combine(results, "results.json")));
-        JsonElement round =
-            report.RootElement.GetProperty("scenarios")[0].GetProperty("targets")[0].GetProperty("rounds")[0];
+        JsonElement round = await folder.RunOneRoundAsync("proxy", "proxy", Ports);
         Assert.Equal("sockets", round.GetProperty("served").GetString());
         Assert.Equal(0, round.GetProperty("badResponses").GetInt64());
         Assert.True(round.GetProperty("requests").GetInt64() > 0);

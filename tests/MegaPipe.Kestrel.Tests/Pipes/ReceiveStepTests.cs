@@ -38,9 +38,7 @@ public sealed class ReceiveStepTests : IDisposable
     {
         ValueTask<int> received = BeginReceive();
         Assert.False(_reader.TryTake(open: false, out _, out _));
-        _channel.Turn();
-        Assert.True(received.IsCompleted);
-        Assert.Equal(0, await received);
+        await EndsWithNothingAsync(received);
     }
 
     [Fact]
@@ -49,9 +47,7 @@ public sealed class ReceiveStepTests : IDisposable
         ValueTask<int> received = BeginReceive();
         _reader.Complete();
         Assert.False(_reader.TryTake(open: true, out _, out _));
-        _channel.Turn();
-        Assert.True(received.IsCompleted);
-        Assert.Equal(0, await received);
+        await EndsWithNothingAsync(received);
     }
 
     [Fact]
@@ -64,8 +60,13 @@ public sealed class ReceiveStepTests : IDisposable
         _reader.Pressure.Start();
 
         ((IReceiver)_reader).OnRead(Event(default, ConnectionReset, default));
-        _channel.Turn();
         Assert.Equal(ConnectionReset, _owner.End);
+        await EndsWithNothingAsync(received);
+    }
+
+    private async Task EndsWithNothingAsync(ValueTask<int> received)
+    {
+        _channel.Turn();
         Assert.True(received.IsCompleted);
         Assert.Equal(0, await received);
     }
