@@ -471,10 +471,53 @@ static void open_all(struct loop *loop)
 	}
 }
 
+/* What was sent before the pause is answered by now, and its latency is none of the window's. */
+static void forget_pause(struct loop *loop, uint64_t now)
+{
+	for (uint32_t i = 0; i < loop->config->connections; i++) {
+		struct connection *connection = &loop->connections[i];
+
+		for (uint32_t k = 0; k < connection->in_flight; k++)
+			connection->due_ns[(connection->oldest + k) % loop->config->pipeline] = now;
+	}
+}
+
+/* From the warm-up to the end of the measured time. */
+static void measure(struct loop *loop, uint64_t warmup_ns, uint64_t duration_ns)
+{
+	uint64_t began, now;
+
+	loop->start_ns = now_ns();
+	began = loop->start_ns + warmup_ns;
+	loop->end_ns = began + duration_ns;
+	loop->measuring = false;
+	while ((now = now_ns()) < loop->end_ns) {
+		if (!loop->measuring && now >= began) {
+			began = now;
+			begin_measuring(loop);
+		}
+		turn(loop, loop->measuring ? loop->end_ns : began);
+	}
+	loop->result->seconds = (double)(now_ns() - began) / 1e9;
+	loop->result->cpu_seconds += cpu_seconds();
+}
+
+static void measure_windows(struct loop *loop)
+{
+	uint64_t duration_ns;
+
+	while ((duration_ns = loop->config->next_window_ns()) > 0) {
+		forget_pause(loop, now_ns());
+		measure(loop, 0, duration_ns);
+		loop->config->window_ended(loop->result);
+	}
+	forget_pause(loop, now_ns());
+}
+
 void loop_run(const struct loop_config *config, struct loop_result *result)
 {
 	struct loop loop = { .config = config, .result = result };
-	uint64_t *due = allocate((uint64_t)config->connections * config->pipeline, sizeof(*due)), began;
+	uint64_t *due = allocate((uint64_t)config->connections * config->pipeline, sizeof(*due));
 
 	memset(result, 0, sizeof(*result));
 	loop.connections = allocate(config->connections, sizeof(*loop.connections));
@@ -490,21 +533,11 @@ void loop_run(const struct loop_config *config, struct loop_result *result)
 	}
 
 	open_all(&loop);
-	loop.start_ns = now_ns();
-	began = loop.start_ns + config->warmup_ns;
-	loop.end_ns = began + config->duration_ns;
-	for (uint64_t now; (now = now_ns()) < loop.end_ns;) {
-		if (!loop.measuring && now >= began) {
-			began = now;
-			begin_measuring(&loop);
-		}
-		turn(&loop, loop.measuring ? loop.end_ns : began);
-	}
-	uint64_t now = now_ns();
-
-	result->seconds = (double)(now - began) / 1e9;
-	result->cpu_seconds += cpu_seconds();
-	settle(&loop, now);
+	if (config->next_window_ns)
+		measure_windows(&loop);
+	else
+		measure(&loop, config->warmup_ns, config->duration_ns);
+	settle(&loop, now_ns());
 
 	close(loop.epoll);
 	free(loop.connections);

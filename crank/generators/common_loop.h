@@ -9,6 +9,8 @@
 #include "common_histogram.h"
 #include "common_response.h"
 
+struct loop_result;
+
 struct loop_config {
 	struct sockaddr_storage address;
 	uint32_t address_bytes;
@@ -22,6 +24,11 @@ struct loop_config {
 	uint64_t warmup_ns;
 	uint64_t duration_ns;
 	bool reset; /* end connections with RST instead of FIN */
+
+	/* Windows: asks for the next measured time, in ns; 0: no more. Meanwhile the connections stay open and nothing is
+	 * sent or received, so servers that are visited in turn keep theirs. NULL: one of duration_ns. */
+	uint64_t (*next_window_ns)(void);
+	void (*window_ended)(const struct loop_result *result);
 
 	const char *requests; /* `pipeline` copies of the request, one after the other */
 	uint64_t request_bytes;
@@ -46,7 +53,7 @@ struct loop_result {
 	struct histogram latency;
 };
 
-/* Runs for warmup_ns + duration_ns. */
+/* Runs for warmup_ns + duration_ns, or in windows. */
 void loop_run(const struct loop_config *config, struct loop_result *result);
 
 #endif

@@ -22,7 +22,7 @@
 
 struct options {
 	enum { RPC, HTTP, WS } protocol;
-	bool json, allow_remote;
+	bool json, allow_remote, windows;
 	const char *host, *path, *method;
 	const char *headers[HEADERS_LIMIT];
 	uint32_t header_count;
@@ -49,7 +49,8 @@ enum {
 	HEADER,
 	MESSAGE,
 	JSON,
-	REMOTE
+	REMOTE,
+	WINDOWS
 };
 
 static const struct argp_option known[] = {
@@ -68,6 +69,11 @@ static const struct argp_option known[] = {
 	{ "source-addresses", SOURCES, "N", 0,
 	  "connect from 127.0.0.1 to 127.0.0.N in turn; default 20 for IPv4 loopback", 0 },
 	{ "json", JSON, NULL, 0, "print one JSON object", 0 },
+	{ "windows", WINDOWS, NULL, 0,
+	  "connects, prints 'ready', and measures as many seconds as each line of its input says, with one JSON object "
+	  "for "
+	  "each; the connections stay open in between",
+	  0 },
 	{ "allow-remote", REMOTE, NULL, 0, "without it, only loopback addresses are accepted", 0 },
 	{ "message-bytes", MESSAGE, "N", 0, "rpc, ws: size of a message and of its answer, default 64", 0 },
 	{ "path", PATH, "PATH", 0, "http, ws: default /", 0 },
@@ -148,6 +154,9 @@ static error_t take_option(int option, char *value, struct argp_state *state)
 		break;
 	case REMOTE:
 		options->allow_remote = true;
+		break;
+	case WINDOWS:
+		options->windows = true;
 		break;
 	case ARGP_KEY_ARG:
 		options->protocol = parse_choice("the protocol", value, protocols);
@@ -370,6 +379,28 @@ static void print_text(const struct loop_result *result)
 	       (unsigned long long)result->unfinished, result->cpu_seconds / result->seconds * 100);
 }
 
+/* By the input's next line; 0 at its end. */
+static uint64_t next_window_ns(void)
+{
+	static bool told;
+	char line[64];
+
+	if (!told)
+		puts("ready");
+	told = true;
+	fflush(stdout);
+	if (fgets(line, sizeof(line), stdin) == NULL)
+		return 0;
+	line[strcspn(line, "\n")] = '\0';
+	return (uint64_t)(parse_real("a window", line, 0.01, 86400) * 1e9);
+}
+
+static void window_ended(const struct loop_result *result)
+{
+	print_json(result);
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	static struct loop_result result;
@@ -382,11 +413,17 @@ int main(int argc, char **argv)
 	find_host(&options);
 	prepare(&options);
 	try_host(&options);
-	alarm((uint32_t)((options.loop.warmup_ns + options.loop.duration_ns) / NS_PER_SECOND) + OVERTIME_SECONDS);
+	if (options.windows) {
+		options.loop.next_window_ns = next_window_ns;
+		options.loop.window_ended = window_ended;
+	} else {
+		alarm((uint32_t)((options.loop.warmup_ns + options.loop.duration_ns) / NS_PER_SECOND) +
+		      OVERTIME_SECONDS);
+	}
 	loop_run(&options.loop, &result);
-	if (options.json)
+	if (options.json && !options.windows)
 		print_json(&result);
-	else
+	else if (!options.windows)
 		print_text(&result);
 	free((char *)(uintptr_t)options.loop.requests);
 	free((char *)(uintptr_t)options.loop.last);
