@@ -95,17 +95,19 @@ int32_t mp_peek_fd(struct mp_channel *channel, mp_handle handle)
 int32_t mp_peer_address(struct mp_channel *channel, mp_handle handle, void *address, uint32_t capacity)
 {
 	const struct mp_slot *slot = mp_handles_open_slot(&channel->handles, handle);
+	const void *long_address;
 
 	if (!slot)
 		return -EBADF;
-	if (slot->address_bytes == 0 && !slot->long_address && slot->kind == MP_KIND_SOCKET &&
+	long_address = slot->kind == MP_KIND_LISTENER ? NULL : slot->long_address;
+	if (slot->address_bytes == 0 && !long_address && slot->kind == MP_KIND_SOCKET &&
 	    !(slot->flags & MP_SLOT_FIXED)) {
 		int32_t bytes = mp_os_name(slot->fd, true, address, capacity);
 
 		return bytes == sizeof(sa_family_t) ? 0 : bytes; /* a Unix client without a name has a family only */
 	}
-	if (slot->long_address && !(slot->flags & MP_SLOT_INET)) {
-		memcpy(address, slot->long_address,
+	if (long_address && !(slot->flags & MP_SLOT_INET)) {
+		memcpy(address, long_address,
 		       slot->long_address_bytes < capacity ? slot->long_address_bytes : capacity);
 		return (int32_t)slot->long_address_bytes;
 	}

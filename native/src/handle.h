@@ -7,6 +7,7 @@
 #define MP_HANDLE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -74,43 +75,52 @@ enum {
 
 #define MP_ADDRESS_BYTES 28u /* sizeof(struct sockaddr_in6): what a slot keeps of a peer's address */
 #define MP_NO_SLOT UINT32_MAX
+#define MP_CACHE_LINE_BYTES 64u
 #define MP_HOLD_REFUSED UINT16_MAX /* a zero-copy write that is made as a plain one */
 
+/* One cache line that each request and each event touches, and two for the rest: with thousands of busy connections a
+ * line is in no near cache when its turn comes. */
 struct mp_slot {
-	uint64_t cookie;
-	int64_t end_poll_at_ns; /* of the coarse clock */
+	_Alignas(MP_CACHE_LINE_BYTES) uint64_t cookie;
+	void *write_from; /* next byte, or next struct iovec */
 	uint32_t generation;
-	uint32_t next; /* free list, or starved list */
-	uint32_t next_owed;
-	uint32_t next_end, previous_end; /* list of those that get a poll for their end, oldest first */
 	int32_t fd;
 	uint32_t flags;
 	uint32_t owed;
 	uint32_t in_flight;
+	uint32_t write_bytes; /* asked for */
+	uint32_t write_done;  /* already with the kernel */
+	uint32_t next;        /* free list, or starved list */
+	uint32_t next_owed;
+	uint16_t vector_count; /* 0: a plain write */
+	uint16_t hold;         /* of a zero-copy write: 1 + its hold, or MP_HOLD_REFUSED; else 0 */
 	uint8_t state;
 	uint8_t kind;
 	uint8_t read_state;
 	uint8_t writing;
-	uint8_t address_bytes;
-	uint8_t address[MP_ADDRESS_BYTES];
-	uint8_t shutdowns;     /* mp_disconnect requests in flight */
-	uint8_t nosignal;      /* the write in the kernel was asked to bring no SIGPIPE */
-	uint8_t orphaned;      /* a fixed-file table holds the socket where nobody can close it: see transfer.c */
-	uint8_t one;           /* the leased read ends with its first buffer */
-	uint8_t now;           /* the single read does not wait */
-	uint8_t streams;       /* the last leased receive filled its buffer: the next run may fill several at a time */
-	uint16_t vector_count; /* 0: a plain write */
-	uint32_t write_bytes;  /* asked for */
-	uint32_t write_done;   /* already with the kernel */
-	uint16_t hold;         /* of a zero-copy write: 1 + its hold, or MP_HOLD_REFUSED; else 0 */
-	void *write_from;      /* next byte, or next struct iovec */
+	uint8_t one;      /* the leased read ends with its first buffer */
+	uint8_t now;      /* the single read does not wait */
+	uint8_t streams;  /* the last leased receive filled its buffer: the next run may fill several at a time */
+	uint8_t nosignal; /* the write in the kernel was asked to bring no SIGPIPE */
+
+	int64_t end_poll_at_ns;          /* of the coarse clock */
+	uint32_t next_end, previous_end; /* list of those that get a poll for their end, oldest first */
 	void *read_to;
+	struct msghdr message; /* of a gathered write, until the kernel took it */
+	union {
+		struct mp_accepts *accepts; /* listeners: the accept slots; owned */
+		void *long_address;         /* others: mp_connect: where to; accept: a Unix peer's name; owned */
+	};
 	uint32_t read_bytes;
 	uint32_t long_address_bytes;
-	struct msghdr message;      /* of a gathered write, until the kernel took it */
-	void *long_address;         /* mp_connect: where to; accept: a Unix peer's name; owned */
-	struct mp_accepts *accepts; /* listeners: the accept slots; owned */
+	uint8_t address[MP_ADDRESS_BYTES];
+	uint8_t address_bytes;
+	uint8_t shutdowns; /* mp_disconnect requests in flight */
+	uint8_t orphaned;  /* a fixed-file table holds the socket where nobody can close it: see transfer.c */
 };
+
+_Static_assert(offsetof(struct mp_slot, end_poll_at_ns) == MP_CACHE_LINE_BYTES, "what is hot is one cache line");
+_Static_assert(sizeof(struct mp_slot) == 3 * MP_CACHE_LINE_BYTES, "a slot is three cache lines");
 
 struct mp_handles {
 	struct mp_slot *slots;

@@ -94,6 +94,13 @@ static inline struct io_uring_cqe *mp_ring_peek(const struct mp_ring *ring, uint
 	return &ring->cqes[head & ring->cq_mask];
 }
 
+/* Completions that nobody has taken yet. */
+static inline uint32_t mp_ring_waiting(const struct mp_ring *ring)
+{
+	return atomic_load_explicit(ring->cq_tail, memory_order_acquire) -
+	       atomic_load_explicit(ring->cq_head, memory_order_relaxed);
+}
+
 /* Gives `count` completions back; release: the kernel may overwrite them from here on. */
 static inline void mp_ring_seen(struct mp_ring *ring, uint32_t count)
 {

@@ -224,12 +224,48 @@ static void scarce_buffers_carry_everything(void)
 	rig_close(&rig);
 }
 
+/* A buffer that was filled for an event nobody has taken yet is not free: no read is armed for it again and again. */
+static void reads_are_armed_for_free_buffers_only(void)
+{
+	enum { CONNECTIONS = 64 };
+	struct rig_link links[CONNECTIONS];
+	struct rig_listener listener;
+	struct mp_counters counters;
+	struct rig rig;
+
+	open_starving(&rig);
+	listener = rig_listen(&rig, AF_INET, 0);
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		links[i] = rig_connect(&rig, &listener, MP_ACCEPT_LWSOCKET);
+		CHECK_EQUAL(0, mp_read_start(rig.channel, links[i].handle));
+	}
+	rig_turn(&rig);
+	for (uint32_t i = 0; i < CONNECTIONS; i++)
+		send_all(links[i].peer, "data", 4);
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		struct mp_event event;
+
+		CHECK_EQUAL(1, mp_dispatch(rig.channel, &event, 1, RIG_WAIT_NS));
+		CHECK_EQUAL(4, event.result);
+		CHECK_EQUAL(0, mp_release(rig.channel, event.lease));
+	}
+	counters = rig_counters(&rig);
+	CHECK(counters.rearms + counters.buffers_starved <= 2 * CONNECTIONS);
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		CHECK_EQUAL(0, mp_read_pause(rig.channel, links[i].handle));
+		CHECK_EQUAL(-ECANCELED, rig_take(&rig, links[i].handle, MP_STAGE_READ).result);
+		rig_unlink(&rig, &links[i], 0);
+	}
+	rig_unlisten(&rig, &listener);
+	rig_close(&rig);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(starved_reads_wait_and_others_go_on),       TEST(starved_reads_resume_in_order),
 		TEST(starved_idle_reads_do_not_keep_the_buffer), TEST(starved_read_can_be_paused_and_closed),
-		TEST(scarce_buffers_carry_everything),
+		TEST(scarce_buffers_carry_everything),           TEST(reads_are_armed_for_free_buffers_only),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

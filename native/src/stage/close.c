@@ -204,10 +204,13 @@ void mp_close_retire(struct mp_channel *channel, struct mp_slot *slot, struct mp
 		MP_ASSERT(channel->lwsockets > 0);
 		channel->lwsockets--;
 	}
-	free(slot->accepts);
-	free(slot->long_address);
-	slot->accepts = NULL;
-	slot->long_address = NULL;
+	if (slot->kind == MP_KIND_LISTENER) {
+		free(slot->accepts);
+		slot->accepts = NULL;
+	} else {
+		free(slot->long_address);
+		slot->long_address = NULL;
+	}
 	MP_COUNT(channel, handles_live, -1);
 	mp_handles_retire(&channel->handles, mp_slot_index(&channel->handles, slot));
 }
