@@ -118,7 +118,8 @@ struct mp_config {
 	uint32_t batch_threshold; /* requests that flush by themselves; default 32; 1 turns batching off */
 	uint32_t cpu_plus_one;    /* 1 + the CPU this channel stands for (listener masks and steering); 0: none */
 	uint32_t max_lwsockets;   /* lightweight sockets at a time; default, upper limit: max_handles, RLIMIT_NOFILE */
-	uint32_t reserved;        /* 0 */
+	uint32_t busy_poll_us;    /* microseconds for which a wait polls the network cards before it sleeps (Linux 6.9,
+				   * which needs one that can be polled); default 0: none; at most 10000 */
 };
 
 /* A channel's counters since its creation. Read by any thread; each value is exact, the set is not a snapshot. */
@@ -154,7 +155,8 @@ enum {
 	MP_FEATURE_DIRECT_WAKE = 7,   /* wake without an eventfd (6.13) */
 	MP_FEATURE_PROMPT_CLOSE = 8,  /* a closed lightweight socket is released at once (6.13) */
 	MP_FEATURE_ZERO_COPY = 9,     /* sends that do not copy, and say so (6.2) */
-	MP_FEATURE_COUNT = 10,
+	MP_FEATURE_BUSY_POLL = 10,    /* waits that poll network cards (6.9) */
+	MP_FEATURE_COUNT = 11,
 };
 
 #define MP_REASON_BYTES 160
@@ -193,7 +195,9 @@ MP_API int32_t mp_create(const struct mp_config *config, struct mp_channel **cha
 
 /* Closes every handle (without events), waits until the kernel has given all memory back, frees the channel.
  * Leases die with it (but see mp_hold_memory). Sockets of regular fds that are still registered (not accepted) stay
- * open. */
+ * open. For memory of mp_write_held, which may wait for a peer as long as TCP does, it waits five seconds at most: what
+ * has not come back by an event before must not be written again, or the peer gets that. To know that all has come,
+ * close the handles and dispatch until `in_flight` of mp_read_counters is 0. */
 MP_API void mp_destroy(struct mp_channel *channel);
 
 /* Registers `fd` (paper: mp_register): a connected or listening socket, or anything else that can be read or

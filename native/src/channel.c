@@ -22,6 +22,7 @@
 #define MAX_BUFFER_COUNT (1u << 15)
 #define MAX_BUFFER_BYTES (1u << 20)
 
+#define MAX_BUSY_POLL_US 10000u
 #define MAX_CPU_PLUS_ONE (1u << 16) /* beyond any system; a negative number is none */
 #define LEAST_CONFIG_BYTES 8u       /* size and flags */
 #define MOST_CONFIG_BYTES 4096u     /* a larger size is a mistake, not a newer caller */
@@ -81,8 +82,8 @@ static int32_t resolve(const struct mp_config *given, struct mp_config *config)
 		config->max_lwsockets = mp_os_fd_limit();
 	if (config->queue_entries > MAX_QUEUE_ENTRIES || config->max_handles > MAX_HANDLES ||
 	    config->buffer_count > MAX_BUFFER_COUNT || (config->buffer_count & (config->buffer_count - 1)) ||
-	    config->buffer_bytes > MAX_BUFFER_BYTES || config->cpu_plus_one > MAX_CPU_PLUS_ONE || config->reserved ||
-	    (config->flags & ~ALL_FLAGS))
+	    config->buffer_bytes > MAX_BUFFER_BYTES || config->cpu_plus_one > MAX_CPU_PLUS_ONE ||
+	    config->busy_poll_us > MAX_BUSY_POLL_US || (config->flags & ~ALL_FLAGS))
 		return -EINVAL;
 	return 0;
 }
@@ -149,6 +150,9 @@ int32_t mp_create(const struct mp_config *given, struct mp_channel **result)
 			goto close_buffers;
 	}
 	channel->files_registered = mp_ring_register_files(&channel->ring, config.max_lwsockets) == 0;
+	/* Where the kernel refuses, a channel sleeps at once: mp_probe says so. */
+	if (config.busy_poll_us)
+		(void)mp_ring_register_busy_poll(&channel->ring, config.busy_poll_us);
 	error = start(channel);
 	if (error)
 		goto close_buffers;

@@ -27,11 +27,12 @@
 struct registered {
 	int32_t buffers;
 	int32_t files;
+	int32_t busy_poll;
 };
 
 static const char *const names[MP_FEATURE_COUNT] = {
-	"ring",       "leased_read", "lwsocket",    "transfer",     "single_thread",
-	"fd_install", "no_iowait",   "direct_wake", "prompt_close", "zero_copy",
+	"ring",      "leased_read", "lwsocket",     "transfer",  "single_thread", "fd_install",
+	"no_iowait", "direct_wake", "prompt_close", "zero_copy", "busy_poll",
 };
 
 const char *mp_feature_name(uint32_t feature)
@@ -327,7 +328,8 @@ static void probe_single_thread(struct mp_features *features)
 		allow(features, MP_FEATURE_SINGLE_THREAD);
 }
 
-static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring)
+/* `busy_poll` is what the kernel said of it, before the ring was started. */
+static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring, int32_t busy_poll)
 {
 	int32_t error = mp_ring_post(ring, new_token(IORING_OP_MSG_RING));
 
@@ -342,6 +344,11 @@ static void probe_ring_flags(struct mp_features *features, struct mp_ring *ring)
 		allow(features, MP_FEATURE_NO_IOWAIT);
 	else
 		refuse(features, MP_FEATURE_NO_IOWAIT, "a sleeping channel shows as iowait. Linux 6.15 ends that.");
+	if (busy_poll < 0)
+		refuse(features, MP_FEATURE_BUSY_POLL, "polling network cards: %s. Linux 6.9 brings it.",
+		       mp_error_text(busy_poll));
+	else
+		allow(features, MP_FEATURE_BUSY_POLL);
 }
 
 /* The two system calls that a filter may deny where it allows io_uring_setup, and the memory that they may want. Starts
@@ -355,6 +362,7 @@ static int32_t check_calls(struct mp_features *features, struct mp_ring *ring, s
 
 	registered->buffers = mp_ring_register_buffers(ring, buffers->ring, PROBE_BUFFERS);
 	registered->files = mp_ring_register_files(ring, PROBE_ENTRIES);
+	registered->busy_poll = mp_ring_register_busy_poll(ring, 1);
 	error = registered->buffers < 0 ? registered->buffers : 0;
 	if (mp_floor_error(error, false) == MP_ERROR_TOO_OLD)
 		error = 0; /* what is missing is found below */
@@ -398,7 +406,7 @@ static int32_t probe_on(struct mp_features *features, struct mp_ring *ring)
 		return error;
 	}
 	/* The leased read stays armed, so it goes last but one; the ring is closed before its memory is freed. */
-	probe_ring_flags(features, ring);
+	probe_ring_flags(features, ring, registered.busy_poll);
 	probe_single_thread(features);
 	index = probe_lwsocket(features, ring, registered.files);
 	probe_fd_install(features, ring, index);

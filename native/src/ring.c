@@ -166,6 +166,13 @@ int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring 
 	return ring_register(ring->fd, IORING_REGISTER_PBUF_RING, &group, 1);
 }
 
+int32_t mp_ring_register_busy_poll(struct mp_ring *ring, uint32_t busy_poll_us)
+{
+	struct mp_uapi_napi napi = { .busy_poll_us = busy_poll_us }; /* the kernel answers with what was set before */
+
+	return ring_register(ring->fd, MP_REGISTER_NAPI, &napi, 1);
+}
+
 /* What starts the ring also makes its caller the one thread of a ring with `single_thread`. */
 int32_t mp_ring_start(struct mp_ring *ring, const struct io_uring_restriction *list, uint32_t count)
 {

@@ -62,6 +62,9 @@ int32_t mp_ring_check(struct mp_ring *ring);
 int32_t mp_ring_register_files(struct mp_ring *ring, uint32_t count);
 int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring *buffers, uint32_t entries);
 
+/* Each wait polls the network cards for `busy_poll_us` before it sleeps. 0 or -errno. */
+int32_t mp_ring_register_busy_poll(struct mp_ring *ring, uint32_t busy_poll_us);
+
 /* Starts a ring that was opened disabled: from here on it refuses what `list` (restrict.h) lacks. 0 or -errno. */
 int32_t mp_ring_start(struct mp_ring *ring, const struct io_uring_restriction *list, uint32_t count);
 

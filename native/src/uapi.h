@@ -8,6 +8,14 @@
 /* Operations are an enum in the kernel's header, so newer ones get names of our own. */
 #define MP_OP_FIXED_FD_INSTALL 54 /* 6.8 */
 
+/* 6.9: a wait polls the queues of the network cards whose sockets the ring waits for, before it sleeps. */
+#define MP_REGISTER_NAPI 27
+struct mp_uapi_napi {
+	__u32 busy_poll_us;
+	__u8 prefer, operation, pad[2];
+	__u64 reserved;
+};
+
 #define MP_REGISTER_SEND_MSG_RING 31 /* 6.13: post to a ring without a ring */
 
 /* What one leased read may take before the channel has its turn (a multishot receive's optlen, 6.17): bounds how far a

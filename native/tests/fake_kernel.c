@@ -28,6 +28,8 @@ uint32_t fake_bundles;
 uint32_t fake_cq_entries;
 bool fake_releases_late;
 uint32_t fake_late_most;
+int32_t fake_busy_poll;
+uint32_t fake_busy_poll_us;
 uint32_t fake_refused;
 static uint64_t seed;
 static struct {
@@ -64,6 +66,8 @@ void fake_begin(uint64_t new_seed, const struct fake_chances *chances)
 	fake_releases_late = false;
 	fake_late_most = 0;
 	fake_refused = 0;
+	fake_busy_poll = 0;
+	fake_busy_poll_us = 0;
 	fake_fd_limit = 1024;
 	fake_on_wait = NULL;
 	fake_no_nosignal = fake_no_accept_wait = false;
@@ -413,6 +417,14 @@ int32_t mp_ring_register_buffers(struct mp_ring *ring, struct io_uring_buf_ring 
 	fake->group_entries = entries;
 	fake->group_owned = calloc(entries, 1);
 	return fake->group_owned ? 0 : -ENOMEM;
+}
+
+int32_t mp_ring_register_busy_poll(struct mp_ring *ring, uint32_t busy_poll_us)
+{
+	if (((struct fake_ring *)ring->backend)->restricted)
+		return -EACCES;
+	fake_busy_poll_us = busy_poll_us;
+	return fake_busy_poll;
 }
 
 int32_t mp_ring_post(struct mp_ring *ring, uint64_t token)

@@ -115,6 +115,9 @@ extern uint32_t fake_fd_limit; /* fds of the process at a time */
 extern void (*fake_on_wait)(void);
 /* Called by each yield of a channel that waits awake: what the kernel and others do meanwhile. */
 extern void (*fake_on_yield)(void);
+/* What the kernel says to polls of network cards, and the microseconds that it was asked for last. */
+extern int32_t fake_busy_poll;
+extern uint32_t fake_busy_poll_us;
 /* Requests that a restricted ring did not take; the library makes none. */
 extern uint32_t fake_refused;
 /* Waits that give nothing: mp_ring_wait. */

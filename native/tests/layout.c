@@ -34,7 +34,7 @@ static void structs(void)
 	FIELD(mp_config, batch_threshold);
 	FIELD(mp_config, cpu_plus_one);
 	FIELD(mp_config, max_lwsockets);
-	FIELD(mp_config, reserved);
+	FIELD(mp_config, busy_poll_us);
 
 	SIZE(mp_counters);
 	FIELD(mp_counters, system_calls);

@@ -56,7 +56,7 @@ static void create_out_of_range_is_refused(void)
 	config.buffer_bytes = (1u << 20) + 1;
 	refused(config);
 	config = rig_config(0);
-	config.reserved = 1;
+	config.busy_poll_us = 10001;
 	refused(config);
 	config = rig_config(0);
 	config.cpu_plus_one = UINT32_MAX; /* -1 */
@@ -74,7 +74,7 @@ static void create_with_a_struct_of_another_age_works(void)
 	struct mp_channel *channel;
 
 	smaller.size = offsetof(struct mp_config, max_handles);
-	smaller.reserved = 7; /* beyond its end */
+	smaller.busy_poll_us = 7; /* beyond its end */
 	CHECK_EQUAL(0, mp_create(&smaller, &channel));
 	CHECK(!mp_lease_address(channel, 0));
 	mp_destroy(channel);

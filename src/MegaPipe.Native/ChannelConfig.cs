@@ -62,7 +62,8 @@ internal struct ChannelConfig
     /// <summary>Lightweight sockets at a time.</summary>
     public uint MaxLwSockets;
 
-    private readonly uint _reserved;
+    /// <summary>Microseconds for which a wait polls the network cards before it sleeps.</summary>
+    public uint BusyPollUs;
 
     /// <summary>The CPU that the channel stands for, or -1, which is the default.</summary>
     public int Cpu

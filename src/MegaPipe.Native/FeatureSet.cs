@@ -18,13 +18,14 @@ internal enum Feature
     DirectWake = 7,
     PromptClose = 8,
     ZeroCopy = 9,
+    BusyPoll = 10,
 }
 
 /// <summary>mp_probe's answer.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct FeatureSet
 {
-    public const int Count = 10;
+    public const int Count = 11;
     public const int ReasonBytes = 160;
 
     /// <summary>Bytes of this struct, set by the caller.</summary>

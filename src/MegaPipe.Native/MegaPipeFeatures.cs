@@ -49,6 +49,9 @@ public static class MegaPipeFeatures
     /// <summary>Whether one mechanism is there.</summary>
     internal static bool Has(Feature feature) => (s_report.Value.Available & (1u << (int)feature)) != 0;
 
+    /// <summary>Why one mechanism is missing; null when it is there.</summary>
+    internal static string? ReasonOf(Feature feature) => Features[(int)feature].Reason;
+
     private static Report Probe()
     {
         if (!OperatingSystem.IsLinux())

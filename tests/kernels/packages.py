@@ -3,8 +3,10 @@
 The sources are those of this machine's apt, with other releases of the same archive beside its own. What is fetched
 stays below artifacts/kernels; the system's own lists and packages are not touched.
 """
+import lzma
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 # Where each is found: releases of Debian, the first that has one wins.
@@ -100,35 +102,63 @@ class Archive:
         return found[-1]
 
 
+def read(package, pattern):
+    """The first file in a package whose name ends so, and its name."""
+    listed = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True).stdout
+    name = re.search(rf"(\./\S*{pattern})$", listed, re.M)
+    if not name:
+        raise NotToBeHad(f"{Path(package).name} has no file {pattern}")
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as tar:
+        data = subprocess.run(["tar", "-xO", name.group(1)], stdin=tar.stdout, capture_output=True, check=True).stdout
+    return name.group(1), data
+
+
 def unpack(package, folder):
     """The kernel image in a package."""
     target = folder / (Path(package).stem + ".vmlinuz")
-    if target.exists():
-        return target
-    listed = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True).stdout
-    name = re.search(r"(\./\S*/vmlinuz(?:-\S+)?)$", listed, re.M)
-    if not name:
-        raise NotToBeHad(f"{package} has no kernel image")
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as tar:
-        image = subprocess.run(["tar", "-xO", name.group(1)], stdin=tar.stdout, capture_output=True, check=True).stdout
-    target.write_bytes(image)
+    if not target.exists():
+        target.write_bytes(read(package, r"/vmlinuz(?:-\S+)?")[1])
     return target
 
 
+@dataclass
+class Kernel:
+    image: Path
+    source: str  # where it is from
+    package: Path = None  # with its modules
+    modules_package: object = None  # or how to get that
+
+    def module(self, name, folder):
+        """A module of this kernel, as the kernel takes it."""
+        package = self.modules_package() if self.modules_package else self.package
+        if not package:
+            raise NotToBeHad("an image has no modules: give a package")
+        target = folder / f"{Path(package).stem}-{name}.ko"
+        if not target.exists():
+            path, data = read(package, rf"/{name}\.ko(?:\.xz)?")
+            target.write_bytes(lzma.decompress(data) if path.endswith(".xz") else data)
+        return target
+
+
 def kernel(wanted, architecture, folder):
-    """The image of a kernel: `wanted` is one of RELEASES, an image, or a package. Also says where it is from."""
+    """A kernel: `wanted` is one of RELEASES, an image, or a package."""
     path = Path(wanted)
     if path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        return (unpack(path, folder) if path.suffix == ".deb" else path), path.name
+        return Kernel(unpack(path, folder), path.name, path) if path.suffix == ".deb" else Kernel(path, path.name)
     if wanted not in RELEASES:
         raise NotToBeHad(f"{wanted} is neither a file nor one of {', '.join(RELEASES)}")
     reasons = []
     for release in RELEASES[wanted]:
         try:
             archive = Archive(folder, release, ARCHITECTURES[architecture])
-            package = archive.download(archive.newest(wanted), folder / "packages")
-            return unpack(package, folder), f"{package.name}, Debian {release}"
+            name = archive.newest(wanted)
+            package = archive.download(name, folder / "packages")
+            found = Kernel(unpack(package, folder), f"{package.name}, Debian {release}", package)
+            if name.startswith("linux-binary-"):
+                others = name.replace("-binary-", "-modules-", 1)
+                found.modules_package = lambda: archive.download(others, folder / "packages")
+            return found
         except NotToBeHad as reason:
             reasons.append(f"{release}: {reason}")
     raise NotToBeHad("; ".join(reasons))

@@ -20,6 +20,7 @@ SCHEDULES = 100
 SCHEDULES_LIMIT_S = 600
 SAMPLE_LIMIT_S = 900
 CONTRACT_LIMIT_S = 1500
+CARD_LIMIT_S = 600
 # On MegaPipe itself, the contracts of a connection's life. That of back pressure measures how far a pause is passed, which
 # has no bound before 6.17.
 CONTRACT = ("Transport=MegaPipe&FullyQualifiedName~.Transport.&Speed!=Slow&"
@@ -37,6 +38,7 @@ class Payload:
     trees: dict = field(default_factory=dict)
     libraries: list = field(default_factory=list)
     lines: list = field(default_factory=list)
+    cards: bool = False
 
     def run(self, limit_s, command):
         self.lines.append(f"{limit_s} {command}")
@@ -81,6 +83,26 @@ def native(payload, architecture, folder, smoke):
             payload.run(NATIVE_LIMIT_S, f"/tests/{name}")
 
 
+def compile_static(architecture, target, *sources):
+    call(COMPILERS[architecture], "-std=c11", "-O1", "-Wall", "-Werror", "-static", "-Inative/include", "-Inative/src",
+         "-Inative/tests", *sources, "-pthread", "-o", str(target))
+    return target
+
+
+def network(payload, folder, driver):
+    """Two cards, with the kernel's module for them, and who sends over them without copying. x64 alone."""
+    call("make", "-C", "native", f"-j{os.cpu_count()}", "build/libmegapipe.a")
+    rig = [ROOT / "native/tests" / f"common_{name}.c" for name in ("test", "rig", "loopback")]
+    payload.cards = True
+    payload.programs["modules/card.ko"] = driver
+    payload.programs["tests/network"] = compile_static("x64", folder / "network", HERE / "network.c")
+    payload.programs["tests/card"] = compile_static("x64", folder / "card", HERE / "card.c", *rig,
+                                                    "native/build/libmegapipe.a")
+    payload.run(CARD_LIMIT_S, "/tests/network /modules/card.ko")
+    payload.run(CARD_LIMIT_S, "/tests/card")
+    payload.run(SAMPLE_LIMIT_S, "/tests/sample megapipe Auto card")
+
+
 def library(architecture):
     """libmegapipe.so for the guest."""
     build, arguments = tools(architecture)
@@ -95,7 +117,7 @@ def dotnet():
     return Path(found).resolve().parent
 
 
-def sample(payload, architecture, folder, expected, smoke):
+def sample(payload, architecture, folder):
     """Built for this machine's runtime, which goes with it, or published with a runtime of its own."""
     app = folder / f"sample-{architecture}"
     program = folder / f"sample-client-{architecture}"
@@ -115,6 +137,9 @@ def sample(payload, architecture, folder, expected, smoke):
          str(program))
     payload.trees["app"] = app
     payload.programs["tests/sample"] = program
+
+
+def run_sample(payload, expected, smoke):
     for lightweight in ["Auto"] if smoke else ["Auto", "Always"]:
         payload.run(SAMPLE_LIMIT_S, f"/tests/sample {expected} {lightweight}")
 

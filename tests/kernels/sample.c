@@ -2,7 +2,9 @@
  * each route is asked for on a connection of its own with "Connection: close", which must end. Prints what /transport
  * says. Run by tests/kernels/run in the booted kernel, with the sample in /app.
  *
- *   sample megapipe|sockets LIGHTWEIGHT    who has to serve, and the value of LightweightSockets */
+ *   sample megapipe|sockets LIGHTWEIGHT           who has to serve, and the value of LightweightSockets
+ *   sample megapipe LIGHTWEIGHT card              the same over the card of network.c, and then large answers without a
+ *                                                 copy, to clients of any speed, some of which reset */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,12 +18,20 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ADDRESS "http://127.0.0.1:5000"
+#include "network.h"
+
+#define LOOPBACK "127.0.0.1"
 #define PORT 5000
 #define START_S 240 /* of a runtime on an emulated processor */
 #define END_S 180   /* nothing but a hang takes so long, in a busy emulator, too */
 #define ANSWER_BYTES (2u << 20)
 #define AGAIN 10 /* short connections beside the idle one */
+#define CLIENTS 9
+#define BODY_BYTES 1048576
+#define BODIES 6   /* for each client */
+#define PERIOD 251 /* byte i of a body is i mod 251 */
+#define SMALL_WINDOW 16384
+#define SETTLE_S 60
 
 #define GET(path) "GET " path " HTTP/1.1\r\n"
 #define POST(path) "POST " path " HTTP/1.1\r\nContent-Length: 7\r\n"
@@ -50,6 +60,8 @@ static const struct route routes[] = {
 #define ROUTES (sizeof routes / sizeof *routes)
 
 static char answer[ANSWER_BYTES];
+static const char *address = LOOPBACK;
+static int over_card;
 
 static double now_s(void)
 {
@@ -59,19 +71,25 @@ static double now_s(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static int connect_once(void)
+static int connect_with(int window)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET,
-				       .sin_port = htons(PORT),
-				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(PORT) };
 	const struct timeval limit = { .tv_sec = END_S };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = over_card ? peer_socket(SOCK_STREAM) : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	(void)inet_pton(AF_INET, address, &to.sin_addr);
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+	if (window)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
+	if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
 		return fd;
 	close(fd);
 	return -1;
+}
+
+static int connect_once(void)
+{
+	return connect_with(0);
 }
 
 static int ask(int fd, const struct route *route, const char *headers)
@@ -84,18 +102,22 @@ static int ask(int fd, const struct route *route, const char *headers)
 
 static pid_t start(const char *lightweight)
 {
+	char url[64];
 	pid_t child = fork();
 
 	if (child != 0)
 		return child;
+	(void)snprintf(url, sizeof url, "http://%s:%d", address, PORT);
+	if (over_card)
+		(void)setenv("MegaPipe__ZeroCopyThreshold", "16384", 1);
 	(void)setenv("HOME", "/tmp", 1);
 	(void)setenv("DOTNET_ROOT", "/dotnet", 1);
 	(void)setenv("DOTNET_SYSTEM_GLOBALIZATION_INVARIANT", "1", 1);
 	(void)setenv("MegaPipe__LightweightSockets", lightweight, 1);
 	if (chdir("/app") == 0) {
 		/* A published app brings its runtime, a built one needs that of /dotnet. */
-		execl("/app/WebApp", "/app/WebApp", "--urls", ADDRESS, NULL);
-		execl("/dotnet/dotnet", "dotnet", "WebApp.dll", "--urls", ADDRESS, NULL);
+		execl("/app/WebApp", "/app/WebApp", "--urls", url, NULL);
+		execl("/dotnet/dotnet", "dotnet", "WebApp.dll", "--urls", url, NULL);
 	}
 	perror("/app/WebApp");
 	_exit(1);
@@ -133,19 +155,120 @@ static unsigned ask_everything(void)
 	return good;
 }
 
+/* Whether `bytes` of a body come whole; slowly where asked. */
+static int body_comes(int fd, size_t bytes, int slow)
+{
+	size_t had = 0, at = 0, length;
+	char *body = NULL;
+	ssize_t got;
+
+	while (!body && (got = recv(fd, answer + had, 4096, 0)) > 0) {
+		had += (size_t)got;
+		answer[had] = '\0';
+		body = strstr(answer, "\r\n\r\n");
+	}
+	if (!body)
+		return 0;
+	body += 4;
+	length = (size_t)(answer + had - body);
+	while (length) {
+		for (size_t i = 0; i < length; i++)
+			if ((unsigned char)body[i] != (at + i) % PERIOD)
+				return 0;
+		at += length;
+		if (at >= bytes)
+			return 1;
+		if (slow)
+			usleep(2000);
+		got = recv(fd, answer, slow || BODY_BYTES - at > 65536 ? SMALL_WINDOW : BODY_BYTES - at, 0);
+		length = got > 0 ? (size_t)got : 0;
+		body = answer;
+	}
+	return 0;
+}
+
+/* One client: quick, slow with a small window, or one that resets in the middle of its answers. */
+static int bodies_come(int kind)
+{
+	static const struct route body = { GET("/bytes/1048576"), "", "" };
+	const struct linger reset = { .l_onoff = 1 };
+	int fd = connect_with(kind == 1 ? SMALL_WINDOW : 0), good = fd >= 0;
+
+	for (int i = 0; i < BODIES && good; i++) {
+		good = ask(fd, &body, "") && body_comes(fd, kind == 2 ? BODY_BYTES / 3 : BODY_BYTES, kind == 1);
+		if (kind != 2)
+			continue;
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+		close(fd);
+		fd = connect_once();
+		good &= fd >= 0;
+	}
+	close(fd);
+	return good;
+}
+
+/* The sum of a counter over the channels of the last /transport; -1: it has none. */
+static long sum(const char *counter)
+{
+	char name[64];
+	long total = -1;
+
+	(void)snprintf(name, sizeof name, "\"%s\": ", counter);
+	for (const char *at = answer; (at = strstr(at, name)); at++)
+		total = (total < 0 ? 0 : total) + strtol(at + strlen(name), NULL, 10);
+	return total;
+}
+
+/* Large answers over the card: every byte right, most of it not copied, and all memory back in the end. */
+static int answers_are_not_copied(void)
+{
+	const struct route *transport = &routes[ROUTES - 1];
+	double begin = now_s();
+	unsigned good = 0;
+	pid_t clients[CLIENTS];
+	long asked, copied, held;
+	const char *feature;
+
+	for (int i = 0; i < CLIENTS; i++) {
+		clients[i] = fork();
+		if (clients[i] == 0)
+			_exit(!bodies_come(i % 3));
+	}
+	for (int i = 0, status = 1; i < CLIENTS; i++, status = 1)
+		good += waitpid(clients[i], &status, 0) > 0 && status == 0;
+	do {
+		if (!ends(transport))
+			return 0;
+		asked = sum("zero_copies");
+		copied = sum("zero_copies_copied");
+		held = sum("held_bytes");
+	} while (held && now_s() - begin < SETTLE_S && usleep(100000) == 0);
+	printf("  %u of %d clients right; %ld writes without a copy, %ld of them copied, %ld bytes still held\n", good,
+	       CLIENTS, asked, copied, held);
+	feature = strstr(answer, "\"name\": \"zero_copy\"");
+	if (feature && strstr(feature, "\"available\": ") == strstr(feature, "\"available\": false"))
+		return good == CLIENTS && asked == 0;
+	return good == CLIENTS && asked > CLIENTS * BODIES && copied < asked / 2 && held == 0;
+}
+
 int main(int argc, char **argv)
 {
-	pid_t server = start(argc > 2 ? argv[2] : "Auto");
+	pid_t server;
 	double begin = now_s();
 	unsigned good = 0;
 	char expected[64], *body;
 	int idle = -1;
 
+	over_card = argc > 3;
+	address = over_card ? CARD_ADDRESS : LOOPBACK;
+	server = start(argc > 2 ? argv[2] : "Auto");
 	while ((idle = connect_once()) < 0 && now_s() - begin < START_S && waitpid(server, NULL, WNOHANG) == 0)
 		usleep(200000);
 	printf("  listens after %.1f s\n", now_s() - begin);
 	if (idle >= 0 && ask(idle, &routes[1], "") && recv(idle, answer, ANSWER_BYTES - 1, 0) > 0)
 		good = ask_everything();
+	if (over_card && good == AGAIN + ROUTES && !answers_are_not_copied())
+		good = 0;
 	printf("  sample: %u of %zu answered and ended\n", good, AGAIN + ROUTES);
 	/* The last answer is that of /transport. */
 	body = strstr(answer, "\r\n\r\n");

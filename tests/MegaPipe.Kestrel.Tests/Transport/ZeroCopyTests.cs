@@ -1,5 +1,5 @@
 // Large writes that the kernel is asked to send without a copy. Loopback copies them, so the way of the memory is the
-// real one, and the saving is not: after the first report a connection asks no more, unless a test wants it to.
+// real one, and the saving is not: after a few reports a connection asks no more, unless a test wants it to.
 using System.Security.Cryptography;
 using MegaPipe.Kestrel.Tests.Support;
 using MegaPipe.Native;
@@ -28,17 +28,19 @@ public sealed class ZeroCopyTests
         await Eventually.True(() => Sum(harness, "held_bytes") == 0);
     }
 
-    /// <summary>What is copied once is copied always: a connection's way does not change.</summary>
+    /// <summary>A few reports in a row say what a connection's way is. One may be about a short packet alone.</summary>
     [Fact]
-    public async Task Write_OnAConnectionWhoseFirstWasCopied_IsAskedForNoMore()
+    public async Task Write_OnAConnectionWhoseLastOnesWereCopied_IsAskedForNoMore()
     {
         await using TransportHarness harness = Create(1, always: false);
         ConnectedPair pair = await harness.ConnectAsync();
-        await RoundAsync(pair, Large, seed: 1);
-        await Eventually.True(() => Sum(harness, "zero_copies_copied") == (KernelCan ? 1 : 0));
-        await RoundAsync(pair, Large, seed: 2);
-        await RoundAsync(pair, Large, seed: 3);
-        Assert.Equal(KernelCan ? 1 : 0, Sum(harness, "zero_copies"));
+        for (int i = 1; i <= 6; i++)
+        {
+            await RoundAsync(pair, Large, seed: i);
+            long asked = Sum(harness, "zero_copies");
+            Assert.Equal(KernelCan ? Math.Min(i, 4) : 0, asked);
+            await Eventually.True(() => Sum(harness, "zero_copies_copied") == asked);
+        }
     }
 
     /// <summary>Nor is it asked for on every new connection of a channel whose last ones were all copied.</summary>

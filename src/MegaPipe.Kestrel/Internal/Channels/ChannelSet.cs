@@ -43,6 +43,7 @@ internal sealed class ChannelSet
                     BufferCount = (uint)options.ReceiveBufferCount,
                     BufferBytes = (uint)options.ReceiveBufferSize,
                     BatchThreshold = (uint)options.BatchThreshold,
+                    BusyPollUs = (uint)Math.Ceiling(options.BusyPoll.TotalMicroseconds),
                     Cpu = options.Steering == MegaPipeSteering.Cpu ? cpu : -1,
                     Flags = options.DegradedMode | ChannelConfigFlags.Sockets |
                         (options.ZeroCopyThreshold > 0 ? ChannelConfigFlags.ZeroCopy : ChannelConfigFlags.None),
@@ -62,6 +63,11 @@ internal sealed class ChannelSet
         if (options.Profile != MegaPipeProfile.Balanced)
         {
             TransportLog.Profile(logger, options.Profile, waiting.Describe());
+        }
+
+        if (options.BusyPoll > TimeSpan.Zero && MegaPipeFeatures.ReasonOf(Feature.BusyPoll) is { } reason)
+        {
+            TransportLog.BusyPollRefused(logger, reason);
         }
 
         CarrierWarnings warnings = new(logger, scheduling.MaxCarriers);

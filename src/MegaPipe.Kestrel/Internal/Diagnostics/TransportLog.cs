@@ -163,6 +163,9 @@ internal static partial class TransportLog
     [LoggerMessage(119, LogLevel.Information, "Profile {Profile}: {Waiting}.", EventName = "Profile")]
     public static partial void Profile(ILogger logger, MegaPipeProfile profile, string waiting);
 
+    [LoggerMessage(120, LogLevel.Warning, "BusyPoll does nothing here: {Reason}", EventName = "BusyPollRefused")]
+    public static partial void BusyPollRefused(ILogger logger, string reason);
+
     [LoggerMessage(112, LogLevel.Error, "Balancing failed and is tried again: {Error}.",
         EventName = "BalancingFailed")]
     public static partial void BalancingFailed(ILogger logger, string error);

@@ -16,6 +16,12 @@ internal sealed class CoalescingPipeWriter : PipeWriter
     /// <summary>Two of the largest writes: one may be made while the last is not acknowledged yet.</summary>
     private const int MaxHeldBytes = 8 << 20;
 
+    /// <summary>
+    /// Writes in a row that were copied, after which the connection asks no more. One says little: where a driver
+    /// copies one short packet of a write, all of it is reported as copied.
+    /// </summary>
+    private const int CopiedInRowAtEnd = 4;
+
     private readonly ContinuationCost _cost; // and the lock
     private readonly IPipeOwner _connection;
     private readonly long _pauseAt;
@@ -35,6 +41,7 @@ internal sealed class CoalescingPipeWriter : PipeWriter
 
     // Writes of so many bytes are to be sent without a copy. int.MaxValue: none is so large.
     private int _zeroCopyFrom;
+    private int _copiedInRow;
     private int _heldBytes;       // that the kernel may still send from
     private HeldWrite? _spareHold;
 
@@ -232,7 +239,8 @@ internal sealed class CoalescingPipeWriter : PipeWriter
             SendBlocks.Released(hold);
             _heldBytes -= hold.Bytes;
             _spareHold = hold;
-            if (copied)
+            _copiedInRow = copied ? _copiedInRow + 1 : 0;
+            if (_copiedInRow >= CopiedInRowAtEnd)
             {
                 _zeroCopyFrom = int.MaxValue; // its way stays what it is
             }
