@@ -389,6 +389,11 @@ MP_API void mp_read_counters(const struct mp_channel *channel, struct mp_counter
  * counted. For schedulers that charge a handler with what it took. 0 or -errno. */
 MP_API int32_t mp_thread_times(uint64_t *cpu_ns, uint64_t *waits);
 
+/* How many more threads this process may start, up to `most`, as far as the limits of its user (RLIMIT_NPROC, which
+ * counts everything that the user runs) and of the system go; control groups have limits of their own. Where the user's
+ * limit is near, the kernel is asked by way of a child process that lives for a moment. The number or -errno. */
+MP_API int32_t mp_thread_room(uint32_t most);
+
 #ifdef __cplusplus
 }
 #endif

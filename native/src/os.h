@@ -51,5 +51,7 @@ int64_t mp_os_coarse_ns(void);
 void mp_os_yield(void);
 /* See mp_thread_times. */
 int32_t mp_os_thread_times(uint64_t *cpu_ns, uint64_t *waits);
+/* See mp_thread_room. */
+int32_t mp_os_thread_room(uint32_t most);
 
 #endif

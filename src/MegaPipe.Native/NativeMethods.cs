@@ -160,4 +160,7 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     public static partial int mp_thread_times(ulong* cpuNs, ulong* waits);
+
+    [LibraryImport(Library)]
+    public static partial int mp_thread_room(uint most);
 }

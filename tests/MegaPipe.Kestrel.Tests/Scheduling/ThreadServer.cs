@@ -92,6 +92,9 @@ internal static class ThreadServer
                     case "refuse":
                         ThreadLimit.Refuse();
                         return context.Answer("refused");
+                    case "leave":
+                        ThreadLimit.Leave(number);
+                        return context.Answer("left");
                     case "lift":
                         ThreadLimit.Lift();
                         return context.Answer("lifted");

@@ -82,7 +82,7 @@ internal sealed class CarrierPool
         Instance.LiveCount, Instance.SpareCount, CarrierWatcher.Instance.PoolGrowCount);
 
     /// <summary>How many threads may be started beyond those of the channels. Tests replace it.</summary>
-    internal Func<int> Room { get; init; } = ThreadRoom.Left;
+    internal Func<int> Room { get; init; } = static () => ThreadRoom.Left(1);
 
     /// <summary>How long a spare beyond the reserve waits for a channel: as long as the thread pool's.</summary>
     public TimeSpan IdleTime { get; set; } = TimeSpan.FromSeconds(20);

@@ -29,8 +29,8 @@ internal sealed class RuntimePool : IGuardedPool
         get
         {
             ThreadPool.GetMaxThreads(out int workers, out _);
-            long room = Math.Max(ThreadCount, MinThreads) + (long)ThreadRoom.Left();
-            return (int)Math.Clamp(room, 1, workers);
+            int now = Math.Max(ThreadCount, MinThreads);
+            return (int)Math.Clamp(now + (long)ThreadRoom.Left(workers - now), 1, workers);
         }
     }
 

@@ -1,9 +1,10 @@
-// How many threads of ours the limit of a container or a unit leaves room for.
+// How many threads of ours the limits of a container, a unit, a user or the system leave room for.
 //
 // The runtime starts threads by itself, when it likes: the pool's workers and their gate, one for a signal, one for the
 // compiler. Where the system refuses it one, the process ends ("Out of memory."). So carriers never take the last ones,
 // and the pool is not made to grow into them. Who starts a thread asks before, since who was refused is too late.
 using System.Globalization;
+using MegaPipe.Native;
 
 namespace MegaPipe.Kestrel.Internal.Carrying;
 
@@ -19,18 +20,16 @@ internal static class ThreadRoom
         () => Limiting(ControlGroups.Root, ControlGroups.Membership));
 
     /// <summary>
-    /// Threads that may be started now; 0 and below: none. What the pool may start at once is not counted as room.
+    /// Threads that may be started now, up to <paramref name="most"/>; 0 and below: none. What the pool may start at
+    /// once is not counted as room.
     /// </summary>
-    public static int Left()
+    public static int Left(int most)
     {
-        string[] folders = s_folders.Value;
-        if (folders.Length == 0)
-        {
-            return int.MaxValue;
-        }
-
         ThreadPool.GetMinThreads(out int minimum, out _);
-        return Left(folders, Math.Max(0, minimum - ThreadPool.ThreadCount));
+        int promised = Math.Max(0, minimum - ThreadPool.ThreadCount);
+        int left = Math.Min(most, Left(s_folders.Value, promised));
+        int others = Reserve + promised;
+        return left <= 0 ? left : ThreadRoomProbe.Read(left + others) - others;
     }
 
     /// <summary>The same for what the files say, with so many <paramref name="promised"/> to the pool.</summary>
