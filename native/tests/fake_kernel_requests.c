@@ -145,9 +145,12 @@ void fake_cancel(struct fake_request *request)
 		if (!victim->live || victim == request || victim->ring != request->ring ||
 		    victim->sqe.user_data != request->sqe.addr)
 			continue;
-		/* Set aside as work of its thread: the cancel misses it, and it goes on. */
-		if (!victim->running && fake_chance(fake_chances.miss))
+		/* Set aside as work of its thread: the cancel misses it, and it goes on. That work is to look at the
+		 * socket anew, so an end that it has missed until now it finds. */
+		if (!victim->running && fake_chance(fake_chances.miss)) {
+			victim->deaf = false;
 			break;
+		}
 		late = victim->running || fake_chance(fake_chances.running);
 		victim->running = late;
 		if (!late)
