@@ -267,12 +267,11 @@ bool mp_read_hungry(const struct mp_channel *channel);
 
 /* stage/write.c */
 bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot);
+/* Cancels the request in the kernel. A write that is not to end is made again. false: the queue has no room. */
 bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot);
 bool mp_write_completed(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
 /* The event of a write that has ended, or of a closing slot's that was still to be made. */
 void mp_write_end(struct mp_channel *channel, struct mp_slot *slot, int32_t result, struct mp_event *event);
-/* The request in the kernel, for who cancels it. */
-uint64_t mp_write_token(const struct mp_channel *channel, const struct mp_slot *slot);
 
 /* stage/close.c */
 int32_t mp_close_begin(struct mp_channel *channel, struct mp_slot *slot, uint32_t flags);

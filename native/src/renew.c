@@ -25,7 +25,7 @@ static bool renew(struct mp_channel *channel, struct mp_slot *slot)
 		if (!mp_batch_cancel(channel, slot, mp_channel_token(channel, slot, op)))
 			return false;
 	}
-	if (writing && !mp_batch_cancel(channel, slot, mp_write_token(channel, slot)))
+	if (writing && !mp_write_cancel(channel, slot))
 		return false;
 	return mp_ends_cancel(channel, slot); /* made again later */
 }

@@ -2,47 +2,30 @@
 using Proxy;
 using WebApp;
 
-WebApplicationBuilder builder = WebApplication.CreateBuilder(new WebApplicationOptions
-{
-    Args = args,
-    ContentRootPath = AppContext.BaseDirectory, // where its appsettings.json lies
-});
-SampleArguments arguments;
-try
-{
-    arguments = SampleArguments.Read(builder.Configuration);
-}
-catch (FormatException wrong)
-{
-    Console.Error.WriteLine($"Proxy: {wrong.Message}");
-    return 2;
-}
+const string Help = """
+      --backend none                                the backend is somebody else's; else the sample serves it, too
 
-IReverseProxyBuilder proxy =
-    builder.Services.AddReverseProxy().LoadFromConfig(builder.Configuration.GetSection("ReverseProxy"));
-IHttpClientBuilder client = builder.Services.AddHttpClient(CallRoute.Client).UseSocketsHttpHandler(
-    (handler, _) => handler.SslOptions.RemoteCertificateValidationCallback = CallRoute.AcceptOwnMachine);
-if (arguments.Transport == SampleTransport.MegaPipe)
-{
-    builder.WebHost.UseMegaPipe();  // from clients
-    proxy.UseMegaPipeClient();      // to backends, through YARP
-    client.UseMegaPipe();           // to backends, through HttpClient
-}
-else
-{
-    builder.WebHost.UseSockets(
-        options => options.UnsafePreferInlineScheduling = arguments.Transport == SampleTransport.SocketsInline);
-}
+    Routes: /call/{path}, through HttpClient; / /transport /megapipe; everything else goes through YARP
+    """;
 
-Endpoints.Configure(builder, arguments);
-builder.Services.AddSingleton(arguments);
-builder.Services.AddSingleton<TransportReporter>();
-await using WebApplication app = builder.Build();
-Endpoints.AddPorts(app, arguments);
-StatusRoutes.Map(app);
-CallRoute.Map(app);
-app.MapReverseProxy();
+return await SampleHost.RunAsync(args, Help, WebApplication.CreateBuilder, async (builder, arguments) =>
+{
+    IReverseProxyBuilder proxy =
+        builder.Services.AddReverseProxy().LoadFromConfig(builder.Configuration.GetSection("ReverseProxy"));
+    IHttpClientBuilder client = builder.Services.AddHttpClient(CallRoute.Client).UseSocketsHttpHandler(
+        (handler, _) => handler.SslOptions.RemoteCertificateValidationCallback = CallRoute.AcceptOwnMachine);
+    SampleHost.UseTransport(builder, arguments); // from clients: UseMegaPipe(), unless --transport names another
+    if (arguments.Transport == SampleTransport.MegaPipe)
+    {
+        proxy.UseMegaPipeClient(); // to backends, through YARP
+        client.UseMegaPipe();      // to backends, through HttpClient
+    }
 
-await using WebApplication? backend = await Backend.StartAsync(builder.Configuration);
-await app.RunAsync();
-return 0;
+    await using WebApplication app = SampleHost.Build(builder, arguments);
+    StatusRoutes.Map(app);
+    CallRoute.Map(app);
+    app.MapReverseProxy();
+
+    await using WebApplication? backend = await Backend.StartAsync(builder.Configuration);
+    await app.RunAsync();
+}, ownArgument: "backend");

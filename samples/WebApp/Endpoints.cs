@@ -52,24 +52,28 @@ internal static class Endpoints
             return;
         }
 
-        string[] urls = GetUrls(app.Configuration);
-        foreach (string url in urls)
+        foreach (string address in GetAddresses(app.Configuration, arguments))
         {
-            app.Urls.Add(url);
+            app.Urls.Add(address);
+        }
+    }
+
+    /// <summary>Where the sample listens: --urls, and the two ports on the same hosts.</summary>
+    public static IEnumerable<string> GetAddresses(IConfiguration configuration, SampleArguments arguments)
+    {
+        string[] urls = GetUrls(configuration);
+        if (arguments.HttpsPort is null && arguments.H2cPort is null)
+        {
+            return urls;
         }
 
-        foreach (string host in GetHosts(urls))
-        {
-            if (arguments.HttpsPort is int httpsPort)
-            {
-                app.Urls.Add($"https://{host}:{httpsPort}");
-            }
-
-            if (arguments.H2cPort is int h2cPort)
-            {
-                app.Urls.Add($"http://{host}:{h2cPort}");
-            }
-        }
+        string[] hosts = GetHosts(urls);
+        return
+        [
+            .. urls,
+            .. arguments.HttpsPort is int https ? hosts.Select(host => $"https://{host}:{https}") : [],
+            .. arguments.H2cPort is int h2c ? hosts.Select(host => $"http://{host}:{h2c}") : [],
+        ];
     }
 
     private static string[] GetUrls(IConfiguration configuration)

@@ -13,17 +13,12 @@ internal enum SampleTransport
 internal sealed record SampleArguments(SampleTransport Transport, int? HttpsPort, int? H2cPort)
 {
     public const string Help = """
-        WebApp: a sample on MegaPipe for Kestrel
-
           --transport megapipe|sockets|sockets-inline   what serves connections (default megapipe)
           --urls http://localhost:5000                  where to listen; several with ';'
           --https-port N                                also serve TLS on N (makes a certificate if none is configured)
           --h2c-port N                                  also serve cleartext HTTP/2 on N
           --SECTION:KEY VALUE                           any configuration value, e.g. --MegaPipe:Channels 2
           --help                                        this text
-
-        Routes: / /plaintext /json /bytes/{n} /upload /echo /delay/{ms} /block/{ms} /spin/{ms} /nested /ws
-                /transport
         """;
 
     /// <summary>In the order of <see cref="SampleTransport"/>.</summary>
@@ -38,15 +33,18 @@ internal sealed record SampleArguments(SampleTransport Transport, int? HttpsPort
     public string TransportName => s_transports[(int)Transport];
 
     /// <summary>Refuses what the configuration provider would silently ignore: unknown names, missing values.</summary>
+    /// <param name="args">The command line.</param>
+    /// <param name="own">An argument that only this sample takes.</param>
     /// <exception cref="FormatException">The text names the argument.</exception>
-    public static void Check(string[] args)
+    public static void Check(string[] args, string? own)
     {
         for (int i = 0; i < args.Length; i++)
         {
             string[] parts = args[i].Split('=', 2);
             string key = parts[0].TrimStart('-', '/');
             bool known = key.Contains(':', StringComparison.Ordinal)
-                || s_hostKeys.Contains(key, StringComparer.OrdinalIgnoreCase);
+                || s_hostKeys.Contains(key, StringComparer.OrdinalIgnoreCase)
+                || string.Equals(key, own, StringComparison.OrdinalIgnoreCase);
             if (!known || (parts.Length == 1 && !args[i].StartsWith("--", StringComparison.Ordinal)))
             {
                 throw new FormatException($"unknown argument '{args[i]}'; --help lists what is known.");

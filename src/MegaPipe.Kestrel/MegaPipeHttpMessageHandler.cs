@@ -42,9 +42,6 @@ public sealed class MegaPipeHttpMessageHandler : HttpMessageHandler
         _pools = new Lazy<Pool[]>(CreatePools);
     }
 
-    /// <summary>The number of pools, for tests. Makes them.</summary>
-    internal int PoolCount => _pools.Value.Length;
-
     /// <inheritdoc/>
     protected override Task<HttpResponseMessage> SendAsync(
         HttpRequestMessage request, CancellationToken cancellationToken) =>

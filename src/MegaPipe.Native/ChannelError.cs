@@ -30,7 +30,6 @@ internal static class ChannelError
     public static readonly int ConnectionAborted = -LibC.ECONNABORTED;
     public static readonly int TooManyFiles = -LibC.EMFILE;
     public static readonly int TableFull = -LibC.ENFILE;
-    public static readonly int NoBuffers = -LibC.ENOBUFS;
     public static readonly int NotPermitted = -LibC.EPERM;
     public static readonly int InvalidArgument = -LibC.EINVAL;
     public static readonly int NotConnected = -LibC.ENOTCONN;

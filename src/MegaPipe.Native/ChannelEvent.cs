@@ -106,8 +106,6 @@ internal readonly struct ChannelEvent
 
     public bool IsTransferred => (Flags & EventFlags.Transferred) != 0;
 
-    public bool IsLwSocket => (Flags & EventFlags.LwSocket) != 0;
-
     public bool IsDisconnected => (Flags & EventFlags.Disconnected) != 0;
 
     public bool IsRetired => (Flags & EventFlags.Retired) != 0;

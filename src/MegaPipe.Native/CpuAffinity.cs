@@ -6,9 +6,6 @@ namespace MegaPipe.Native;
 /// <summary>The CPUs that the calling thread may run on.</summary>
 internal static unsafe class CpuAffinity
 {
-    /// <summary>CPU numbers that the kernel's sets hold here.</summary>
-    public const int MaxCpus = 1024;
-
     private static readonly cpu_set_t s_process = ReadProcess();
 
     [ThreadStatic]

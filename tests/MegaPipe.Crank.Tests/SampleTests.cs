@@ -24,6 +24,30 @@ public sealed class SampleTests(AgentFolder folder) : IClassFixture<AgentFolder>
         Assert.Contains(expected, Assert.Single(app.Output.TrimEnd().Split('\n')), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("webapp/WebApp")]
+    [InlineData("grpc/Grpc")]
+    [InlineData("proxy/Proxy")]
+    public async Task Start_AddressOfAnotherMachine_OneLineNamesItAndStatus1(string sample)
+    {
+        using RunProcess app = RunProcess.Start(
+            Path.Combine(folder.Artifacts, sample), "--urls http://192.0.2.1:8080", folder.Path);
+        Assert.Equal(1, await app.WaitForExitAsync(s_limit));
+        Assert.Contains(
+            "cannot listen on http://192.0.2.1:8080: ", Assert.Single(app.Output.TrimEnd().Split('\n')),
+            StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("proxy/Proxy", "--backend", "--backend needs a value")]
+    [InlineData("grpc/Grpc", "--backend none", "unknown argument '--backend'")]
+    public async Task Start_ArgumentOfOneSample_IsUnknownToAnother(string sample, string arguments, string expected)
+    {
+        using RunProcess app = RunProcess.Start(Path.Combine(folder.Artifacts, sample), arguments, folder.Path);
+        Assert.Equal(2, await app.WaitForExitAsync(s_limit));
+        Assert.Contains(expected, Assert.Single(app.Output.TrimEnd().Split('\n')), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Start_WrongOption_NamesKeyAndStatus1()
     {

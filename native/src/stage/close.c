@@ -93,8 +93,11 @@ bool mp_close_advance(struct mp_channel *channel, struct mp_slot *slot)
 
 	if (reading && !(slot->flags & MP_SLOT_CANCELLED_READ) && !mp_read_cancel(channel, slot))
 		return false;
-	if (writing && !(slot->flags & MP_SLOT_CANCELLED_WRITE) && !mp_write_cancel(channel, slot))
-		return false;
+	if (writing && !(slot->flags & MP_SLOT_CANCELLED_WRITE)) {
+		if (!mp_write_cancel(channel, slot))
+			return false;
+		slot->flags |= MP_SLOT_CANCELLED_WRITE;
+	}
 	if (!mp_ends_cancel(channel, slot))
 		return false;
 	if (slot->kind == MP_KIND_LISTENER && !mp_accept_cancel(channel, slot))

@@ -88,7 +88,7 @@ bool mp_write_issue(struct mp_channel *channel, struct mp_slot *slot)
 	return true;
 }
 
-uint64_t mp_write_token(const struct mp_channel *channel, const struct mp_slot *slot)
+static uint64_t token_of(const struct mp_channel *channel, const struct mp_slot *slot)
 {
 	if (slot->flags & MP_SLOT_POLLING_WRITE)
 		return mp_channel_token(channel, slot, MP_TOKEN_POLL_WRITE);
@@ -98,10 +98,7 @@ uint64_t mp_write_token(const struct mp_channel *channel, const struct mp_slot *
 
 bool mp_write_cancel(struct mp_channel *channel, struct mp_slot *slot)
 {
-	if (!mp_batch_cancel(channel, slot, mp_write_token(channel, slot)))
-		return false;
-	slot->flags |= MP_SLOT_CANCELLED_WRITE;
-	return true;
+	return mp_batch_cancel(channel, slot, token_of(channel, slot));
 }
 
 /* `memory`: of a zero-copy write; NULL: a plain one. */

@@ -102,6 +102,37 @@ public sealed class FallbackOptionsTests
     }
 
     [Theory]
+    [InlineData(TransportKind.MegaPipe)]
+    [InlineData(TransportKind.MegaPipeFallback)]
+    public async Task ShareAddress_AStrangerHasIt_IsInUse(TransportKind kind)
+    {
+        using Socket stranger = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        stranger.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        stranger.Listen();
+        await using TransportHarness harness = TransportHarness.Create(kind, settings =>
+            settings.MegaPipe = options => options.ShareAddress = true);
+        await Assert.ThrowsAsync<AddressInUseException>(() => harness.BindAsync(stranger.LocalEndPoint));
+    }
+
+    [Theory]
+    [InlineData(TransportKind.MegaPipe)]
+    [InlineData(TransportKind.MegaPipeFallback)]
+    public async Task ShareAddress_EveryAddress_ServesBothFamilies(TransportKind kind)
+    {
+        await using TransportHarness harness = TransportHarness.Create(kind, settings =>
+            settings.MegaPipe = options => options.ShareAddress = true);
+        IConnectionListener listener = await harness.BindAsync(new IPEndPoint(IPAddress.IPv6Any, 0));
+        int port = ((IPEndPoint)listener.EndPoint).Port;
+        foreach (IPAddress address in new[] { IPAddress.Loopback, IPAddress.IPv6Loopback })
+        {
+            Socket client = await harness.ConnectClientAsync(new IPEndPoint(address, port));
+            ConnectionContext server = await harness.AcceptAsync(listener);
+            await client.SendAllAsync("x");
+            Assert.Equal("x"u8.ToArray(), await server.Transport.Input.ReadExactlyAsync(1));
+        }
+    }
+
+    [Theory]
     [InlineData(TransportKind.MegaPipe, false)]
     [InlineData(TransportKind.MegaPipe, true)]
     [InlineData(TransportKind.MegaPipeLwsocketAlways, true)]

@@ -60,18 +60,6 @@ internal sealed class FlowTable : IFlowSteering
         }
     }
 
-    /// <summary>The channel of each CPU, as it stands.</summary>
-    internal ushort[] ChannelOfCpu
-    {
-        get
-        {
-            lock (_sync)
-            {
-                return _channelOfCpu;
-            }
-        }
-    }
-
     /// <summary>Groups in turn to the channels.</summary>
     public static ushort[] InTurn(int channels)
     {
