@@ -3,7 +3,8 @@
  *
  * Build: make examples      Run: build/examples/epoll-http 8080      Try: curl http://127.0.0.1:8080/
  *
- * A request ends with an empty line; requests with bodies and requests cut in pieces are not for it. */
+ * A request ends with an empty line; requests with bodies and requests cut in pieces are not for it. After one with
+ * "Connection: close" it closes. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
@@ -20,6 +21,9 @@
 	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 22 Nov 2026 23:40:09 GMT\r\n" \
 	"Content-Length: 13\r\n\r\nHello, World!"
 #define ANSWER_BYTES (sizeof(ANSWER) - 1)
+#define LAST_ANSWER \
+	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 22 Nov 2026 23:40:09 GMT\r\n" \
+	"Connection: close\r\nContent-Length: 13\r\n\r\nHello, World!"
 #define MAX_PIPELINED 64
 #define EVENTS_AT_A_TIME 512
 
@@ -55,9 +59,10 @@ static void add(int epoll, int fd)
 		fail("epoll_ctl");
 }
 
-/* false: the connection is over. */
+/* false: the connection is over. "Connection: close" is read as load generators write it. */
 static int serve(int fd)
 {
+	static const char last[] = "\r\nConnection: close\r\n";
 	char requests[16384];
 	ssize_t received = recv(fd, requests, sizeof requests, 0);
 	size_t count = 0;
@@ -67,7 +72,13 @@ static int serve(int fd)
 	for (char *at = requests, *end = requests + received;
 	     count < MAX_PIPELINED && (at = memmem(at, (size_t)(end - at), "\r\n\r\n", 4)); at += 4)
 		count++;
-	return count == 0 || send(fd, answers, count * ANSWER_BYTES, MSG_NOSIGNAL) == (ssize_t)(count * ANSWER_BYTES);
+	if (count == 0)
+		return 1;
+	if (memmem(requests, (size_t)received, last, sizeof last - 1)) {
+		(void)send(fd, LAST_ANSWER, sizeof LAST_ANSWER - 1, MSG_NOSIGNAL);
+		return 0;
+	}
+	return send(fd, answers, count * ANSWER_BYTES, MSG_NOSIGNAL) == (ssize_t)(count * ANSWER_BYTES);
 }
 
 int main(int argc, char **argv)
