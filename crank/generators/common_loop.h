@@ -25,8 +25,8 @@ struct loop_config {
 	uint64_t duration_ns;
 	bool reset; /* end connections with RST instead of FIN */
 
-	/* Windows: asks for the next measured time, in ns; 0: no more. Meanwhile the connections stay open and nothing is
-	 * sent or received, so servers that are visited in turn keep theirs. NULL: one of duration_ns. */
+	/* Windows: asks for the next measured time, in ns; 0: no more. Meanwhile the connections stay open and nothing
+	 * is sent or received, so servers that are visited in turn keep theirs. NULL: one of duration_ns. */
 	uint64_t (*next_window_ns)(void);
 	void (*window_ended)(const struct loop_result *result);
 

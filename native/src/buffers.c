@@ -34,19 +34,6 @@ static uint64_t memory_bytes(const struct mp_buffers *buffers)
 	return ((uint64_t)buffers->count * buffers->bytes + 1) & ~(uint64_t)1;
 }
 
-/* Buffers that come into use later fill up with data in turn, so all of their memory will be used: in large pages that
- * takes no more of it, and one translation instead of 512. Not the first ones: most channels need few. Where the kernel
- * gives none, nothing changes. */
-static void use_large_pages(struct mp_buffers *buffers, uint32_t up_to)
-{
-	uintptr_t mask = MP_LARGE_PAGE_BYTES - 1;
-	uintptr_t start = ((uintptr_t)mp_buffers_address(buffers, buffers->used) + mask) & ~mask;
-	uintptr_t end = (uintptr_t)mp_buffers_address(buffers, up_to) & ~mask;
-
-	if (start < end)
-		(void)madvise((void *)start, end - start, MADV_HUGEPAGE);
-}
-
 static void take_into_use(struct mp_buffers *buffers, uint32_t up_to)
 {
 	while (buffers->used < up_to)
@@ -121,9 +108,8 @@ uint32_t mp_buffers_next(const struct mp_buffers *buffers, uint32_t lease)
 
 bool mp_buffers_grow(struct mp_buffers *buffers)
 {
-	if (!buffers->grown && buffers->used < buffers->count) {
+	if (!buffers->grown && buffers->used < buffers->count && buffers->used - buffers->out < MP_BUFFERS_AHEAD) {
 		/* A power of two, as `count` and the first ones. */
-		use_large_pages(buffers, buffers->used * 2);
 		take_into_use(buffers, buffers->used * 2);
 		buffers->grown = true;
 	}

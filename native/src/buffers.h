@@ -15,6 +15,10 @@ struct mp_memory;
 /* Buffers that go round from the start: a request each of so many connections at a time. */
 #define MP_BUFFERS_FIRST 64u
 
+/* So many that the caller does not hold, and no more come into use: about two batches of events. What the kernel fills
+ * further ahead has left the near caches, with its socket, when its turn comes. */
+#define MP_BUFFERS_AHEAD 256u
+
 struct mp_buffers {
 	struct io_uring_buf_ring *ring;
 	struct mp_memory *mapping; /* of what follows */
@@ -50,8 +54,9 @@ int32_t mp_buffers_release(struct mp_buffers *buffers, uint32_t lease);
 /* The buffer that the kernel took after `lease`, of one completion that filled several. */
 uint32_t mp_buffers_next(const struct mp_buffers *buffers, uint32_t lease);
 
-/* The kernel found no buffer: twice as many go round from now on, but not twice between two publications, since many
- * reads may have found none at a time. true where somebody may get one without a lease coming back. */
+/* The kernel found no buffer: twice as many go round from now on, unless there are enough ahead of the caller; and not
+ * twice between two publications, since many reads may have found none at a time. true where somebody may get one
+ * without a lease coming back. */
 bool mp_buffers_grow(struct mp_buffers *buffers);
 
 /* Lets the kernel take what was released. */

@@ -34,7 +34,7 @@
 
 /* A request may complete at any time, so the completion queue holds many times what one batch submits; past it the
  * kernel keeps the rest (NODROP) and the overflow is counted. */
-#define CQ_FACTOR 32u
+#define CQ_FACTOR 16u
 
 uint32_t mp_abi_version(void)
 {

@@ -11,9 +11,6 @@
 /* 146 years: a longer time-out is none, so that the deadline cannot overflow. */
 #define MAX_TIMEOUT_NS (INT64_MAX / 2)
 
-/* Completions ahead whose slots are fetched: one that is in no near cache takes as long as some of these. */
-#define FETCH_AHEAD 4u
-
 /* A completion whose slot is gone. Its buffers, if it took some, go back to the kernel. */
 static void stale(struct mp_channel *channel, const struct io_uring_cqe *completion)
 {
@@ -158,17 +155,6 @@ static uint32_t pieces(struct mp_channel *channel, struct mp_event *events, uint
 	return count;
 }
 
-static void fetch_ahead(const struct mp_channel *channel)
-{
-	uint32_t index;
-
-	if (mp_ring_waiting(&channel->ring) <= FETCH_AHEAD)
-		return;
-	index = mp_token_index(mp_ring_peek(&channel->ring, FETCH_AHEAD)->user_data);
-	if (index < channel->handles.untouched)
-		__builtin_prefetch(&channel->handles.slots[index], 1);
-}
-
 /* Turns waiting completions into at most `capacity` events; *seen tells how many completions there were. */
 static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32_t capacity, uint32_t *seen)
 {
@@ -181,7 +167,6 @@ static uint32_t reap(struct mp_channel *channel, struct mp_event *events, uint32
 						   .res = waiting->res,
 						   .flags = waiting->flags };
 
-		fetch_ahead(channel);
 		/* Copied first: making requests below may enter the kernel, which may reuse the entry. */
 		mp_ring_seen(&channel->ring, 1);
 		(*seen)++;

@@ -36,18 +36,17 @@ struct mp_memory *mp_memory_open(uint64_t bytes)
 	struct mp_memory *memory = take(bytes);
 
 	if (!memory) {
-		uint64_t mask = bytes < MP_LARGE_PAGE_BYTES ? 0 : MP_LARGE_PAGE_BYTES - 1; /* addresses cost nothing */
 		void *map;
 
 		memory = malloc(sizeof *memory);
 		if (!memory)
 			return NULL;
-		map = mmap(NULL, bytes + mask, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (map == MAP_FAILED) {
 			free(memory);
 			return NULL;
 		}
-		memory->address = (uint8_t *)(((uintptr_t)map + mask) & ~(uintptr_t)mask);
+		memory->address = map;
 		memory->bytes = bytes;
 	}
 	memory->next = NULL;

@@ -12,11 +12,7 @@ struct mp_memory {
 	_Atomic uint32_t holders; /* the channel is one */
 };
 
-/* Of x86-64, and of arm64 where small ones have 4 KiB. */
-#define MP_LARGE_PAGE_BYTES (UINT64_C(2) << 20)
-
-/* `bytes`, aligned to pages, and to large ones where there is room for one, with one holder; NULL: no memory. What it
- * holds is undefined. Any thread. */
+/* `bytes`, page-aligned, with one holder; NULL: no memory. What it holds is undefined. Any thread. */
 struct mp_memory *mp_memory_open(uint64_t bytes);
 
 /* One holder more, beside one that is there. Any thread. */

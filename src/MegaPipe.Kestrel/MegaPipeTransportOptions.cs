@@ -136,12 +136,9 @@ public sealed class MegaPipeTransportOptions
     [Number(64, 1_048_576)]
     public int MaxHandlesPerChannel { get; set; } = 65_536;
 
-    /// <summary>
-    /// Receive buffers per channel, at most: a channel begins with 64 and takes more into use when so many connections
-    /// have data at a time. Default 4,096. 8 to 32,768, a power of two.
-    /// </summary>
+    /// <summary>Receive buffers per channel. Default 1,024. 8 to 32,768, a power of two.</summary>
     [Number(8, 32_768, PowerOfTwo = true)]
-    public int ReceiveBufferCount { get; set; } = 4_096;
+    public int ReceiveBufferCount { get; set; } = 1_024;
 
     /// <summary>Bytes per receive buffer. Default 4,096. 256 to 1,048,576.</summary>
     [Number(256, 1_048_576)]

@@ -3,7 +3,7 @@
  * into one of them (mp_read_one).
  *
  * No free buffer is back-pressure, not an error: the read waits on the starved list, oldest first, and as many
- * reads are armed again as leases came back. */
+ * reads are armed again as buffers are free. */
 #define _GNU_SOURCE
 #include <errno.h>
 
