@@ -9,8 +9,8 @@ namespace MegaPipe.Kestrel.Internal.Requests;
 
 /// <summary>
 /// The outermost middleware. On a carrier it compares two references and an epoch: the watcher asks when something is
-/// stuck. On another thread (offloaded connections, HTTP/2, the schedulings without a watcher) it reads the clock
-/// before and after the handler's part up to its first <c>await</c>.
+/// stuck. On another thread (offloaded connections, HTTP/2, the schedulings without a watcher) it reads the coarse
+/// clock before and after the handler's part up to its first <c>await</c>.
 /// </summary>
 internal sealed class RequestObserver : IStartupFilter
 {

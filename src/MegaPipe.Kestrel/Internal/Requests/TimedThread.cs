@@ -6,10 +6,15 @@ using Microsoft.AspNetCore.Http;
 
 namespace MegaPipe.Kestrel.Internal.Requests;
 
-/// <summary>One per thread that has ever run a request here.</summary>
+/// <summary>
+/// One per thread that has ever run a request here. Its time is that of the kernel's coarse clock, right to a tick (1
+/// to 10 ms). Each request asks for it twice, and the exact clock costs five times as much (22 and 4 ns): 1.4 % of what
+/// a request costs that shares its reads and sends with others (HTTP/2).
+/// </summary>
 internal sealed class TimedThread(Thread thread)
 {
     private static readonly Lock s_sync = new();
+    private static readonly long s_ticksPerMs = Stopwatch.Frequency / 1000;
     private static TimedThread[] s_all = [];
 
     [ThreadStatic]
@@ -19,21 +24,21 @@ internal sealed class TimedThread(Thread thread)
     private readonly RequestWork _work = new();
     private BlockingTable? _table;
     private HandlerClock _clock;
-    private long _start;
+    private long _startMs;
 
     /// <summary>The calling thread begins a request.</summary>
     public static TimedThread Begin(HttpContext context, BlockingTable table)
     {
         TimedThread current = t_current ??= Register();
-        current._start = Stopwatch.GetTimestamp();
-        current._clock.Freshen(current._start);
+        current._startMs = Environment.TickCount64;
+        current._clock.Freshen(current._startMs * s_ticksPerMs);
         current._work.Begin(context);
         Volatile.Write(ref current._table, table);
         return current;
     }
 
-    /// <summary>Ticks since <see cref="Begin"/>.</summary>
-    public long Ticks => Stopwatch.GetTimestamp() - _start;
+    /// <summary>Stopwatch ticks since <see cref="Begin"/>, to a tick of the kernel.</summary>
+    public long Ticks => (Environment.TickCount64 - _startMs) * s_ticksPerMs;
 
     /// <summary><paramref name="ticks"/>, which ended just now, without the runtime's own time.</summary>
     public long Charge(long ticks)
@@ -57,9 +62,11 @@ internal sealed class TimedThread(Thread thread)
     /// </summary>
     public static IEnumerable<StuckWork> Find(BlockingTable table, long before)
     {
+        long nowMs = Environment.TickCount64;
+        long now = Stopwatch.GetTimestamp();
         foreach (TimedThread thread in Volatile.Read(ref s_all))
         {
-            long start = thread._start;
+            long start = now - ((nowMs - thread._startMs) * s_ticksPerMs);
             if (Volatile.Read(ref thread._table) == table && start <= before && thread.Describe() is { } work)
             {
                 yield return new StuckWork(work, BlockingRow.Pool, thread._id, start);
