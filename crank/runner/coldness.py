@@ -1,5 +1,6 @@
 # The way from the first request to the steady state: a second of load after the other, from several starts.
-# As a program: coldness.py FILE   prints the summary of a JSON array of starts, each an array of visits.
+# As a program: coldness.py FILE   prints the summary of a JSON array of starts, each an array of visits; of two starts
+# also how the second compares with the first.
 import json
 import statistics
 import sys
@@ -7,7 +8,8 @@ import sys
 # Of the costs at the end, what a second may cost more and still count as settled.
 SETTLED = 1.2
 LAST_S = 5
-COLUMNS = ["scenario", "target", "first second", "2 to 5", "cold total", "last 5", "settled after, s"]
+COLUMNS = ["scenario", "target", "first second", "2 to 5", "cold total", "last 5", "settled after, s",
+           "worst up to a second", "worst by rank", "worst second"]
 
 
 def summary(starts):
@@ -27,12 +29,29 @@ def settled_after(costs):
     return max((number + 1 for number, cost in enumerate(costs) if cost > limit), default=0)
 
 
+def beside(first, own):
+    """The worst ratios of one start to a start of the first target, whose code is compiled at other moments.
+
+    up to: of what all requests up to the end of some second have cost
+    rank: of the n-th dearest seconds of both: the same phases, whenever each goes through them
+    second: of the same second, in which one may compile and the other not
+    """
+    seconds = range(1, min(len(first), len(own)) + 1)
+    costs = [sorted((visit["cpuUsPerRequest"] for visit in visits[:len(seconds)]), reverse=True)
+             for visits in (own, first)]
+    return {
+        "upTo": max(_cost(own[:end]) / _cost(first[:end]) for end in seconds),
+        "rank": max(mine / other for mine, other in zip(*costs)),
+        "second": max(_cost(own[end - 1:end]) / _cost(first[end - 1:end]) for end in seconds),
+    }
+
+
 def markdown(report):
     lines = [report["runtimeSettings"], "", f"Repeat with: `{report['command']}`", "",
              "CPU µs per request, median [range] of the starts; in brackets the ratio to the first target.", "",
              "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for scenario in report["scenarios"]:
-        first = None
+        first = starts = None
         for name, target in scenario["targets"].items():
             values = target["summary"]
             shown = []
@@ -40,9 +59,12 @@ def markdown(report):
                 ratio = "" if first is None else \
                     f" ({statistics.median(values[key]) / statistics.median(first[key]):.2f})"
                 shown.append(_range(values[key], ".2f") + ratio)
-            lines.append("| " + " | ".join([scenario["name"] if first is None else "", name, *shown,
-                                            _range(values["settledAfter"], ".0f")]) + " |")
-            first = first or values
+            worst = [beside(*pair) for pair in zip(starts or [], target["starts"])]
+            shown += [_range(values["settledAfter"], ".0f"),
+                      *(_range([found[key] for found in worst], ".2f") if worst else ""
+                        for key in ("upTo", "rank", "second"))]
+            lines.append("| " + " | ".join([scenario["name"] if first is None else "", name, *shown]) + " |")
+            first, starts = first or values, starts or target["starts"]
     return "\n".join(lines) + "\n"
 
 
@@ -58,4 +80,5 @@ def _range(values, form):
 
 if __name__ == "__main__":
     with open(sys.argv[1], encoding="utf-8") as source:
-        print(json.dumps(summary(json.load(source))))
+        read = json.load(source)
+    print(json.dumps({**summary(read), **({"beside": beside(*read)} if len(read) == 2 else {})}))

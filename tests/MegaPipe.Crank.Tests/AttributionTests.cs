@@ -86,6 +86,23 @@ public sealed class AttributionTests : IDisposable
         }
     }
 
+    /// <summary>
+    /// The second start goes through the same phases earlier: dearer in one second, and neither by rank nor in all.
+    /// </summary>
+    [LoadJobTheory]
+    [InlineData("20,20,40,10", "18,36,9,9", 0.9, 1.35, 1.8)]
+    [InlineData("20,10", "10,15", 1, 0.83, 1.5)]
+    public async Task Coldness_OfTwoStarts_TellsPhasesFromCosts(
+        string first, string second, double rank, double upTo, double worst)
+    {
+        string[] starts = [.. new[] { first, second }.Select(costs => "[" + string.Join(',', costs.Split(',').Select(
+            cost => $$"""{"cpuUsPerRequest": {{cost}}, "requests": 100}""")) + "]")];
+        JsonElement beside = (await RunAsync("coldness.py", $"[{string.Join(',', starts)}]")).GetProperty("beside");
+        Assert.Equal(rank, beside.GetProperty("rank").GetDouble(), tolerance: 0.01);
+        Assert.Equal(upTo, beside.GetProperty("upTo").GetDouble(), tolerance: 0.01);
+        Assert.Equal(worst, beside.GetProperty("second").GetDouble(), tolerance: 0.01);
+    }
+
     [LoadJobTheory]
     [InlineData("cold")]
     public async Task Publish_ReplacesBetweenItsMarksOnly(string kind)
