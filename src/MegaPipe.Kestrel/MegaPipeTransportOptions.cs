@@ -195,7 +195,7 @@ public sealed class MegaPipeTransportOptions
 
     /// <summary>
     /// How long a channel without work polls the network cards of its connections before it sleeps (Linux 6.9), which
-    /// takes a CPU meanwhile. Nothing to poll: loopback, veth. Default 0: not at all. 0 to 10 ms.
+    /// takes a CPU meanwhile. Loopback and veth have nothing to poll. Default 0 µs: not at all. 0 µs to 10 ms.
     /// </summary>
     [Time("00:00:00", "00:00:00.01")]
     public TimeSpan BusyPoll { get; set; }
