@@ -13,6 +13,7 @@ public sealed class ChannelRecordsTests : IDisposable
 
     private readonly List<(string Name, double Value)> _told = [];
     private readonly MeterListener _listener = new();
+    private bool _throws;
 
     public ChannelRecordsTests()
     {
@@ -52,6 +53,23 @@ public sealed class ChannelRecordsTests : IDisposable
         Assert.Equal(numbers.Select(number => 2 * number), Of("megapipe.batch.requests"));
     }
 
+    /// <summary>An exception on a carrier would end the process.</summary>
+    [Fact]
+    public void Records_WhoListensThrows_TheNextAreToldAndTheCarrierGoesOn()
+    {
+        _throws = true;
+        ChannelRecords records = new(Channel);
+        for (int i = 0; i < ChannelRecords.Capacity + 1; i++)
+        {
+            records.AddContinuation(i);
+            records.AddTurn(i);
+            records.AddBatch(i, i);
+        }
+
+        records.TellAll();
+        Assert.All(Counts()[..3], told => Assert.Equal(ChannelRecords.Capacity + 1, told));
+    }
+
     public void Dispose() => _listener.Dispose();
 
     private int[] Counts() =>
@@ -68,6 +86,10 @@ public sealed class ChannelRecordsTests : IDisposable
         if (tags is [{ Value: Channel }])
         {
             _told.Add((instrument.Name, value));
+            if (_throws)
+            {
+                throw new InvalidOperationException("of who listens");
+            }
         }
     }
 }

@@ -1,8 +1,12 @@
 // The meter "MegaPipe.Kestrel": what it publishes, and that it counts what happened.
 using System.Diagnostics.Metrics;
 using System.Net.Sockets;
+using MegaPipe.Kestrel.Internal.Carrying;
+using MegaPipe.Kestrel.Internal.Channels;
+using MegaPipe.Kestrel.Internal.Listening;
 using MegaPipe.Kestrel.Tests.Scheduling;
 using MegaPipe.Kestrel.Tests.Support;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http;
 
 namespace MegaPipe.Kestrel.Tests.Diagnostics;
@@ -107,6 +111,42 @@ public sealed class MeterTests
         Task AssertAgree(string counter, Func<long> recorded) => Eventually.True(
             () => recorded() == LeakCheck.Sum(host.Status, counter),
             () => $"{recorded()} recorded, {LeakCheck.Sum(host.Status, counter)} {counter}");
+    }
+
+    /// <summary>Who listens is called when the carrier is about to sleep, and may ask for something.</summary>
+    [Fact]
+    public async Task Histograms_WhoListensAsksTheChannelForSomething_ItIsDoneBeforeTheCarrierSleeps()
+    {
+        // Inline: there no watcher finds what waits.
+        await using TransportHarness harness = TransportHarness.Create(
+            TransportKind.MegaPipeInline, settings => settings.MegaPipe = options => options.Channels = 1);
+        IConnectionListener listener = await harness.BindAsync();
+        TransportChannel channel = ((MegaPipeConnectionListener)listener).Channels[0];
+        TaskCompletionSource asked = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        TaskCompletionSource done = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        ConnectedPair pair = await harness.ConnectAsync(listener);
+        await Eventually.True(() => channel.IsWaiting);
+        int times = 0;
+        using MeterListener hears = new();
+        hears.InstrumentPublished = static (instrument, self) =>
+        {
+            if (instrument.Name == "megapipe.batch.events")
+            {
+                self.EnableMeasurementEvents(instrument);
+            }
+        };
+        hears.SetMeasurementEventCallback<int>((_, _, _, _) =>
+        {
+            if (ReferenceEquals(Carried.OfThisThread, channel) && Interlocked.Increment(ref times) == 1)
+            {
+                channel.Post(_ => done.SetResult());
+                asked.SetResult();
+            }
+        });
+        hears.Start();
+        await pair.Client.SendAllAsync("x"); // nobody reads it, so the carrier has nothing else to do
+        await asked.Task.InTime();
+        await done.Task.InTime();
     }
 
     [Fact]

@@ -227,6 +227,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
             if (wait)
             {
                 Records.TellAll();
+                wait = NothingReady && _work.IsEmpty; // who listens may have asked for something, on this thread
             }
 
             if (wait && _stopping && _ownerCount == 0 && Arrivals.TryEnd())

@@ -91,16 +91,10 @@ internal sealed class ConnectionStream : Stream
     public override int Read(Span<byte> buffer)
     {
         byte[] array = System.Buffers.ArrayPool<byte>.Shared.Rent(buffer.Length);
-        try
-        {
-            int bytes = ReadAsync(array.AsMemory(0, buffer.Length)).AsTask().GetAwaiter().GetResult();
-            array.AsSpan(0, bytes).CopyTo(buffer);
-            return bytes;
-        }
-        finally
-        {
-            System.Buffers.ArrayPool<byte>.Shared.Return(array);
-        }
+        int bytes = ReadAsync(array.AsMemory(0, buffer.Length)).AsTask().GetAwaiter().GetResult();
+        array.AsSpan(0, bytes).CopyTo(buffer);
+        System.Buffers.ArrayPool<byte>.Shared.Return(array); // an exception may have left a read that goes on
+        return bytes;
     }
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)

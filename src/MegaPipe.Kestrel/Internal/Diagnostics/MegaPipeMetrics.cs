@@ -2,6 +2,7 @@
 // so it costs next to nothing when nobody does. The classes that count register what is read.
 // Names, units and attributes follow the semantic conventions (InstrumentTests); docs/GLOSSARY.md has the table.
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using System.Diagnostics.Metrics;
 
 namespace MegaPipe.Kestrel.Internal.Diagnostics;
@@ -98,16 +99,34 @@ internal static class MegaPipeMetrics
     public static void RecordBatch(int channel, int events, int requests)
     {
         KeyValuePair<string, object?> tag = Tag(channel);
-        s_eventsPerBatch.Record(events, tag);
-        s_requestsPerBatch.Record(requests, tag);
+        Record(s_eventsPerBatch, events, tag);
+        Record(s_requestsPerBatch, requests, tag);
     }
 
     public static void RecordCarrierTime(int channel, long ticks) =>
-        s_carrierTime.Record((double)ticks / Stopwatch.Frequency, Tag(channel));
+        Record(s_carrierTime, (double)ticks / Stopwatch.Frequency, Tag(channel));
 
     /// <summary>The carrier, after the last continuation of a turn.</summary>
     public static void RecordTurn(int channel, long ticks) =>
-        s_turnTime.Record((double)ticks / Stopwatch.Frequency, Tag(channel));
+        Record(s_turnTime, (double)ticks / Stopwatch.Frequency, Tag(channel));
+
+    /// <summary>
+    /// On a carrier an exception of who listens would end the process: what he was told is lost instead, as a message
+    /// that a logger does not take is.
+    /// </summary>
+    [SuppressMessage("Design", "CA1031", Justification = "Nothing is known of who listens.")]
+    private static void Record<T>(
+        Histogram<T> histogram, T value, params ReadOnlySpan<KeyValuePair<string, object?>> tags)
+        where T : struct
+    {
+        try
+        {
+            histogram.Record(value, tags);
+        }
+        catch (Exception)
+        {
+        }
+    }
 
     /// <summary>As rarely as something blocks.</summary>
     public static void RecordBlocked(WorkDescription work, int channel, long ticks)
@@ -128,7 +147,7 @@ internal static class MegaPipeMetrics
             tags.Add("http.route", work.Route);
         }
 
-        s_blockedTime.Record((double)ticks / Stopwatch.Frequency, tags);
+        Record(s_blockedTime, (double)ticks / Stopwatch.Frequency, [.. tags]);
     }
 
     /// <summary>The thread of a channel, or of <see cref="BlockingRow.Pool"/>.</summary>

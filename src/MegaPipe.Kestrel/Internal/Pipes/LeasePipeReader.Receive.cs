@@ -15,6 +15,8 @@
 // canceled: a token, an abort and a dispose wait for the event, which comes within the turn.
 using System.Buffers;
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
+using System.Runtime.ExceptionServices;
 using MegaPipe.Kestrel.Internal.Carrying;
 using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Native;
@@ -57,8 +59,8 @@ internal sealed partial class LeasePipeReader
 
     /// <summary>
     /// Reads past the leases, where that is to be had at the moment: nothing is in them, and the socket holds more. The
-    /// number of bytes that are in <paramref name="buffer"/> then; 0 says to read in the ordinary way, and for a buffer
-    /// of nothing that there is something. false: not to be had.
+    /// number of bytes that are in <paramref name="buffer"/> then; an awaited 0 says to read in the ordinary way, and
+    /// one for a buffer of nothing that there is something. false: not to be had.
     /// </summary>
     public bool TryReceive(Memory<byte> buffer, CancellationToken cancellationToken, out ValueTask<int> bytes)
     {
@@ -76,30 +78,88 @@ internal sealed partial class LeasePipeReader
             return false;
         }
 
-        MemoryHandle pin = buffer.Pin(); // may be the caller's code, so not under the lock
-        bool begun;
-        lock (_pending)
+        if (buffer.IsEmpty)
         {
-            begun = _more && _data.IsEmpty && !HasResult && !_completed && !_pending.IsPending && !IsReceiving;
-            if (begun && !buffer.IsEmpty)
+            lock (_pending)
             {
-                _vain = 0;
-                _receive ??= new PendingReceive(this, _pending.Cost, _channel.Scheduling);
-                _receive.Pin = pin;
-                _receive.Room = buffer.Length;
-                _receive.Begin(default);
+                return CanReceive;
             }
         }
 
-        if (!begun || buffer.IsEmpty)
+        if (!TryPin(buffer, out MemoryHandle pin))
         {
-            pin.Dispose();
-            return begun;
+            return false;
+        }
+
+        bool begun = false;
+        try
+        {
+            lock (_pending)
+            {
+                if (CanReceive)
+                {
+                    _vain = 0;
+                    _receive ??= new PendingReceive(this, _pending.Cost, _channel.Scheduling);
+                    _receive.Pin = pin;
+                    _receive.Room = buffer.Length;
+                    _receive.Begin(default);
+                    begun = true;
+                }
+            }
+        }
+        finally
+        {
+            if (!begun)
+            {
+                pin.Dispose();
+            }
+        }
+
+        if (!begun)
+        {
+            return false;
         }
 
         _connection.Ask(ConnectionAsks.Receive);
         bytes = _receive!.Await();
-        return true;
+        if (!bytes.IsCompleted)
+        {
+            return true;
+        }
+
+        // The carrier was faster. 0 is no end then, either.
+        int received = bytes.GetAwaiter().GetResult();
+        bytes = new ValueTask<int>(received);
+        return received > 0;
+    }
+
+    /// <summary>Under the lock: what the socket holds may go past the leases.</summary>
+    private bool CanReceive =>
+        _more && _data.IsEmpty && !HasResult && !_completed && !_pending.IsPending && !IsReceiving;
+
+    /// <summary>
+    /// The caller's code, so not under the lock. Memory that cannot be pinned is no error: the ordinary way needs no
+    /// address, as the runtime's sockets need none.
+    /// </summary>
+    [SuppressMessage("Design", "CA1031", Justification = "See above.")]
+    private static bool TryPin(Memory<byte> buffer, out MemoryHandle pin)
+    {
+        pin = default;
+        try
+        {
+            pin = buffer.Pin();
+            if (PinnedMemory.AddressOf(in pin) != 0)
+            {
+                return true;
+            }
+
+            pin.Dispose();
+            return false;
+        }
+        catch (Exception)
+        {
+            return false;
+        }
     }
 
     /// <summary>
@@ -252,6 +312,7 @@ internal sealed partial class LeasePipeReader
         : PendingOperation<int>(cost, scheduling, sync: reader._pending)
     {
         private MemoryHandle _pin;
+        private ExceptionDispatchInfo? _fault;
 
         /// <summary>From the request of the application to its answer.</summary>
         public ref MemoryHandle Pin => ref _pin;
@@ -261,8 +322,27 @@ internal sealed partial class LeasePipeReader
         /// <summary>What the awaiter gets.</summary>
         public int Received { get; set; }
 
-        public void Unpin() => _pin.Dispose();
+        /// <summary>May be the caller's code: what it throws is the caller's, and the carrier goes on.</summary>
+        [SuppressMessage("Design", "CA1031", Justification = "The awaiter gets it.")]
+        public void Unpin()
+        {
+            try
+            {
+                _pin.Dispose();
+            }
+            catch (Exception error)
+            {
+                _pin = default;
+                _fault = ExceptionDispatchInfo.Capture(error);
+            }
+        }
 
-        protected override int Finish(CancellationToken token) => Received;
+        protected override int Finish(CancellationToken token)
+        {
+            ExceptionDispatchInfo? fault = _fault;
+            _fault = null;
+            fault?.Throw();
+            return Received;
+        }
     }
 }
