@@ -1,9 +1,11 @@
 // The "MegaPipe" section: every option from every source of configuration, and code that wins over it.
 using System.Text;
 using System.Text.Json;
+using MegaPipe.Kestrel.Tests.Support;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 
 namespace MegaPipe.Kestrel.Tests.Configuration;
 
@@ -109,6 +111,21 @@ public sealed class BindingTests
         await app.StartAsync();
         Assert.Equal([0, 1, 2], app.Services.GetRequiredService<MegaPipeStatus>().GetChannels().Select(c => c.Index));
         await app.StopAsync();
+    }
+
+    [Fact]
+    public async Task Key_NoOptionOfThatName_IsNamedOnceInAWarning()
+    {
+        using LogCapture logs = new();
+        await using WebApplication app = OptionCases.Build(
+            OptionCases.InMemory(("Chanels", "3"), ("channels", "2"), ("CreateBoundListenSocket", "x")), logs: logs);
+        Assert.Equal(2, OptionCases.Resolve(app).Channels);
+        await app.StartAsync();
+        await app.StopAsync();
+        Assert.All(logs.Start(120), entry => Assert.Equal(LogLevel.Warning, entry.Level));
+        Assert.Equal(
+            ["MegaPipe:Chanels changes", "MegaPipe:CreateBoundListenSocket changes"],
+            logs.Start(120).Select(entry => entry.Message.Split(" nothing")[0]).Order());
     }
 
     private static Task AssertAllBind(Action<IConfigurationBuilder> configure) =>

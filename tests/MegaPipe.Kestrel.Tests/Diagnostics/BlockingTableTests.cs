@@ -50,7 +50,8 @@ public sealed class BlockingTableTests
         {
             Volatile.Write(ref id, ThreadProbe.CurrentId);
             release.Wait();
-        }) { IsBackground = true };
+        })
+        { IsBackground = true };
         waits.Start();
         await Support.Eventually.True(
             () => Volatile.Read(ref id) != 0 && ThreadProbe.Read(id) == ThreadState.WaitsForThread);

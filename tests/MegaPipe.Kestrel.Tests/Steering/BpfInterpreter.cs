@@ -27,9 +27,6 @@ internal static class BpfInterpreter
                     a = value == FlowProgram.HashAt ? packet.Hash
                         : value == FlowProgram.CpuAt ? packet.Cpu : Load(packet, value, 4);
                     break;
-                case FlowProgram.LoadHalf:
-                    a = Load(packet, value, 2);
-                    break;
                 case FlowProgram.LoadByte:
                     a = Load(packet, value, 1);
                     break;

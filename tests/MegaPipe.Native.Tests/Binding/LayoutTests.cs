@@ -81,12 +81,12 @@ public sealed class LayoutTests
     // struct iovec's iov_base and iov_len and the reasons are the only fields that are named otherwise here.
     private static string Plain(string name) =>
         name.Replace("_", "", StringComparison.Ordinal).ToUpperInvariant() switch
-    {
-        "IOVBASE" => "ADDRESS",
-        "IOVLEN" => "BYTES",
-        "REASON" => "REASONS",
-        string other => other,
-    };
+        {
+            "IOVBASE" => "ADDRESS",
+            "IOVLEN" => "BYTES",
+            "REASON" => "REASONS",
+            string other => other,
+        };
 
     private static Dictionary<string, long> RunLayout()
     {

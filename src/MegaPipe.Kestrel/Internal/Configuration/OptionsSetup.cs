@@ -1,6 +1,8 @@
 // Options from the "MegaPipe" section of configuration, and their limits, checked when the host starts.
 using System.Globalization;
+using MegaPipe.Kestrel.Internal.Diagnostics;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 
 namespace MegaPipe.Kestrel.Internal.Configuration;
@@ -8,6 +10,8 @@ namespace MegaPipe.Kestrel.Internal.Configuration;
 /// <summary>Binds the section. Without a configuration in the services the defaults stand.</summary>
 internal sealed class OptionsBinder(IServiceProvider services) : IConfigureOptions<MegaPipeTransportOptions>
 {
+    private int _warned;
+
     public void Configure(MegaPipeTransportOptions options)
     {
         if (services.GetService(typeof(IConfiguration)) is not IConfiguration configuration)
@@ -24,6 +28,32 @@ internal sealed class OptionsBinder(IServiceProvider services) : IConfigureOptio
         {
             throw new OptionsValidationException(
                 Options.DefaultName, typeof(MegaPipeTransportOptions), [Explain(section, error)]);
+        }
+
+        // The check at the host's start makes options of its own.
+        if (Interlocked.Exchange(ref _warned, 1) == 0)
+        {
+            WarnOfUnknown(section);
+        }
+    }
+
+    /// <summary>
+    /// The binder passes over a key that no property has. Only a warning: the configuration may be a later version's.
+    /// </summary>
+    private void WarnOfUnknown(IConfigurationSection section)
+    {
+        ILogger? logger = null;
+        foreach (IConfigurationSection option in section.GetChildren())
+        {
+            if (OptionLimits.Allowed(option.Key) is null)
+            {
+                logger ??= ((ILoggerFactory?)services.GetService(typeof(ILoggerFactory)))?
+                    .CreateLogger(TransportLog.StartCategory);
+                if (logger is not null)
+                {
+                    TransportLog.UnknownOption(logger, option.Path);
+                }
+            }
         }
     }
 

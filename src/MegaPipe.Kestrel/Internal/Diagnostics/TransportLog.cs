@@ -82,6 +82,11 @@ internal static partial class TransportLog
     [LoggerMessage(113, LogLevel.Debug, "All options: {Options}.", EventName = "ResolvedOptions")]
     public static partial void ResolvedOptions(ILogger logger, string options);
 
+    [LoggerMessage(120, LogLevel.Warning,
+        "{Key} changes nothing: configuration has no option of that name. docs/OPTIONS.md lists them.",
+        EventName = "UnknownOption")]
+    public static partial void UnknownOption(ILogger logger, string key);
+
     [LoggerMessage(106, LogLevel.Information,
         "{EndPoint} has one accept queue for all channels: its socket has an option that cannot be copied.",
         EventName = "NotPartitioned")]

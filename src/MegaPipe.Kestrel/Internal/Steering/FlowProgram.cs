@@ -17,7 +17,6 @@ internal static class FlowProgram
 
     // Instructions: class, size or source, mode or operation.
     internal const ushort LoadWord = 0x20;       // BPF_LD, BPF_W, BPF_ABS
-    internal const ushort LoadHalf = 0x28;
     internal const ushort LoadByte = 0x30;
     internal const ushort LoadImmediate = 0x00;
     internal const ushort LoadScratch = 0x60;    // BPF_LD, BPF_MEM

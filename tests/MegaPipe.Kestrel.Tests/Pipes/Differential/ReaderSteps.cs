@@ -27,14 +27,6 @@ internal enum ReaderCall
     Complete,
 }
 
-/// <summary>The token that a call gets.</summary>
-internal enum TokenKind
-{
-    None,
-    Live,
-    Canceled,
-}
-
 /// <summary>A call with its arguments; what they mean depends on the call.</summary>
 internal sealed record ReaderStep(
     ReaderCall Call, int Size, int Consumed, int Examined, TokenKind Token, bool Elsewhere)
@@ -74,7 +66,7 @@ internal static class Sizes
         (1, CsCheck.Gen.Int[0, 300_000]));
 }
 
-internal sealed class ReaderRun
+internal sealed class ReaderRun : StepRun
 {
     private readonly StepChannel _channel;
     private readonly TrackingMemoryPoolFactory _memory = new();
@@ -83,10 +75,8 @@ internal sealed class ReaderRun
     private readonly Pipe _pipe = new(new PipeOptions(
         pauseWriterThreshold: 0, readerScheduler: PipeScheduler.Inline, writerScheduler: PipeScheduler.Inline,
         useSynchronizationContext: false));
-    private readonly List<string> _log = [];
     private CallPair<ReadResult>? _pending;
     private int _pendingMinimum;
-    private CancellationTokenSource? _source;
     private (ReadOnlySequence<byte> Reference, ReadOnlySequence<byte> Subject)? _result;
     private long _received, _consumed, _examined;
     private bool _ended, _completed;
@@ -101,6 +91,7 @@ internal sealed class ReaderRun
     private bool _eitherWay;
 
     private ReaderRun(StepChannel channel)
+        : base(channel)
     {
         _channel = channel;
         _owner = new StepOwner(channel, _memory);
@@ -114,31 +105,14 @@ internal sealed class ReaderRun
     public static void Run(StepChannel channel, ReaderStep[] steps)
     {
         ReaderRun run = new(channel);
-        channel.Carried.Board(0);
-        try
-        {
-            foreach (ReaderStep step in steps)
-            {
-                run._log.Add(step.ToString());
-                run.Make(step);
-                run.Settle();
-            }
+        run.MakeAll(steps, run.Make);
+    }
 
-            run._log.Add("the end");
-            run.Finish();
-        }
-        catch (Exception e)
-        {
-            throw new DifferenceException(string.Join(Environment.NewLine, run._log), e);
-        }
-        finally
-        {
-            // The channel serves the next sequence, too.
-            run._subject.Complete();
-            run._subject.End(null);
-            channel.Turn();
-            TransportChannel.Leave();
-        }
+    protected override void Clear()
+    {
+        _subject.Complete();
+        _subject.End(null);
+        _channel.Turn();
     }
 
     private void Make(ReaderStep step)
@@ -161,7 +135,7 @@ internal sealed class ReaderRun
                 Both(Reference.CancelPendingRead, _subject.CancelPendingRead);
                 break;
             case ReaderCall.CancelToken:
-                _source?.Cancel();
+                CancelToken();
                 break;
             case ReaderCall.EndFeed:
                 EndFeed(null);
@@ -366,7 +340,7 @@ internal sealed class ReaderRun
     }
 
     /// <summary>Lets everything happen that the last call has caused, and compares what is over now.</summary>
-    private void Settle()
+    protected override void Settle()
     {
         _channel.Turn();
         if ((_owner.Asked & ConnectionAsks.CompleteRead) != 0)
@@ -411,7 +385,7 @@ internal sealed class ReaderRun
     }
 
     /// <summary>Ends both, and sees that nothing is left: no byte, no lease, no block of memory.</summary>
-    private void Finish()
+    protected override void Finish()
     {
         EndFeed(null);
         Settle();
@@ -425,42 +399,7 @@ internal sealed class ReaderRun
         }
 
         _channel.Turn();
-        _source?.Dispose();
         Equal(0UL, _channel.LeasesOut, "leases out");
         Equal(0, _memory.BlocksOut, "blocks of memory out");
     }
-
-    private CancellationToken Token(TokenKind kind)
-    {
-        switch (kind)
-        {
-            case TokenKind.None:
-                return default;
-            case TokenKind.Canceled:
-                return new CancellationToken(canceled: true);
-            default:
-                if (_source is null || _source.IsCancellationRequested)
-                {
-                    _source = new CancellationTokenSource();
-                }
-
-                return _source.Token;
-        }
-    }
-
-    private void Both(Action reference, Action subject) =>
-        Equal(Outcome.Of(reference), Outcome.Of(subject), "the call");
-
-    private void Equal<T>(T expected, T actual, string what)
-    {
-        _log.Add($"    {what}: {expected}");
-        if (!EqualityComparer<T>.Default.Equals(expected, actual))
-        {
-            throw new InvalidOperationException($"{what}: {expected} at the standard pipe, {actual} at ours");
-        }
-    }
 }
-
-/// <summary>Where a run differed, and what led there.</summary>
-internal sealed class DifferenceException(string log, Exception inner)
-    : Exception($"{inner.Message}{Environment.NewLine}{log}", inner);

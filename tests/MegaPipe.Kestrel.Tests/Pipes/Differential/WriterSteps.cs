@@ -4,7 +4,6 @@ using System.IO.Pipelines;
 using System.Runtime.InteropServices;
 using CsCheck;
 using MegaPipe.Kestrel.Internal.Carrying;
-using MegaPipe.Kestrel.Internal.Channels;
 using MegaPipe.Kestrel.Internal.Pipes;
 using MegaPipe.Kestrel.Tests.Support;
 using MegaPipe.Native;
@@ -59,23 +58,22 @@ internal sealed record WriterStep(WriterCall Call, int Size, int Part, TokenKind
         (call, size, part, token, elsewhere) => new WriterStep(call, size, part, token, elsewhere == 5)).Array[1, 40];
 }
 
-internal sealed class WriterRun
+internal sealed class WriterRun : StepRun
 {
     private readonly StepChannel _channel;
     private readonly TrackingMemoryPoolFactory _memory = new();
     private readonly StepOwner _owner;
     private readonly CoalescingPipeWriter _subject;
     private readonly Pipe _pipe;
-    private readonly List<string> _log = [];
     private readonly List<(nint Address, byte[] Bytes)> _inFlight = [];
     private readonly List<(HeldWrite Write, (nint Address, byte[] Bytes)[] Pieces)> _held = [];
     private HeldWrite? _hold;
     private CallPair<FlushResult>? _pending;
-    private CancellationTokenSource? _source;
     private int _written, _room, _sending;
     private bool _writing, _completed, _drainEnded;
 
     private WriterRun(StepChannel channel, long limit, int zeroCopyFrom)
+        : base(channel)
     {
         _channel = channel;
         _owner = new StepOwner(channel, _memory);
@@ -94,27 +92,7 @@ internal sealed class WriterRun
         StepChannel channel, long limit, WriterStep[] steps, int zeroCopyFrom = int.MaxValue)
     {
         WriterRun run = new(channel, limit, zeroCopyFrom);
-        channel.Carried.Board(0);
-        try
-        {
-            foreach (WriterStep step in steps)
-            {
-                run._log.Add(step.ToString());
-                run.Make(step);
-                run.Settle();
-            }
-
-            run._log.Add("the end");
-            run.Finish();
-        }
-        catch (Exception e)
-        {
-            throw new DifferenceException(string.Join(Environment.NewLine, run._log), e);
-        }
-        finally
-        {
-            TransportChannel.Leave();
-        }
+        run.MakeAll(steps, run.Make);
     }
 
     private void Make(WriterStep step)
@@ -150,7 +128,7 @@ internal sealed class WriterRun
                 Both(Reference.CancelPendingFlush, _subject.CancelPendingFlush);
                 break;
             case WriterCall.CancelToken:
-                _source?.Cancel();
+                CancelToken();
                 break;
             case WriterCall.BeginSend:
                 BeginSend();
@@ -362,7 +340,7 @@ internal sealed class WriterRun
     }
 
     /// <summary>Lets everything happen that the last call has caused, and compares what is over now.</summary>
-    private void Settle()
+    protected override void Settle()
     {
         _channel.Turn();
         if (_pending is not null && _pending.Reference.IsCompleted)
@@ -383,7 +361,7 @@ internal sealed class WriterRun
         Outcome.Of(pair.Reference, Outcome.Describe), Outcome.Of(pair.Subject, Outcome.Describe), "flush");
 
     /// <summary>Sends the rest, and sees that every byte came and no memory is left.</summary>
-    private void Finish()
+    protected override void Finish()
     {
         Both(() => Reference.Complete(), () => _subject.Complete());
         while (!_drainEnded && (_sending > 0 || Unread().Length > 0))
@@ -404,7 +382,6 @@ internal sealed class WriterRun
 
         Equal(0L, _channel.Carried.Holds.Bytes, "bytes held at the end");
         Equal(0, _memory.BlocksOut, "blocks of memory out");
-        _source?.Dispose();
     }
 
     /// <summary>What the standard pipe's reader has not taken yet.</summary>
@@ -418,35 +395,5 @@ internal sealed class WriterRun
         byte[] bytes = result.Buffer.ToArray();
         _pipe.Reader.AdvanceTo(result.Buffer.Start);
         return bytes;
-    }
-
-    private CancellationToken Token(TokenKind kind)
-    {
-        switch (kind)
-        {
-            case TokenKind.None:
-                return default;
-            case TokenKind.Canceled:
-                return new CancellationToken(canceled: true);
-            default:
-                if (_source is null || _source.IsCancellationRequested)
-                {
-                    _source = new CancellationTokenSource();
-                }
-
-                return _source.Token;
-        }
-    }
-
-    private void Both(Action reference, Action subject) =>
-        Equal(Outcome.Of(reference), Outcome.Of(subject), "the call");
-
-    private void Equal<T>(T expected, T actual, string what)
-    {
-        _log.Add($"    {what}: {expected}");
-        if (!EqualityComparer<T>.Default.Equals(expected, actual))
-        {
-            throw new InvalidOperationException($"{what}: {expected} at the standard pipe, {actual} at ours");
-        }
     }
 }
