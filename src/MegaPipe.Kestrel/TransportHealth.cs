@@ -14,8 +14,10 @@ internal sealed class TransportHealth(
     private readonly Lock _sync = new();
     private long _starved;
     private long _acceptErrors;
-    private DateTimeOffset? _starvedSince;
-    private DateTimeOffset? _acceptFailedAt;
+
+    // Timestamps: the time of day may jump.
+    private long? _starvedSince;
+    private long? _acceptFailedAt;
 
     public Task<HealthCheckResult> CheckHealthAsync(
         HealthCheckContext context, CancellationToken cancellationToken = default)
@@ -56,19 +58,19 @@ internal sealed class TransportHealth(
 
     private void AddWhatGrew(List<string> reasons, long starved, long acceptErrors)
     {
-        DateTimeOffset now = clock.GetUtcNow();
+        long now = clock.GetTimestamp();
         lock (_sync)
         {
             _starvedSince = starved > _starved ? _starvedSince ?? now : null;
             _starved = starved;
-            if (_starvedSince is { } since && now - since >= options.Value.StarvedFor)
+            if (_starvedSince is { } since && clock.GetElapsedTime(since, now) >= options.Value.StarvedFor)
             {
                 reasons.Add("reads have gone without a free receive buffer for long: raise ReceiveBufferCount");
             }
 
             _acceptFailedAt = acceptErrors > _acceptErrors ? now : _acceptFailedAt;
             _acceptErrors = acceptErrors;
-            if (_acceptFailedAt is { } failed && now - failed < options.Value.AcceptErrorsFor)
+            if (_acceptFailedAt is { } failed && clock.GetElapsedTime(failed, now) < options.Value.AcceptErrorsFor)
             {
                 reasons.Add("accepts have failed lately: see error 103 in the log");
             }

@@ -123,6 +123,7 @@ public sealed class HealthTests
         })
         {
             starved += grows;
+            _clock.Set(TimeSpan.FromHours(grows % 2 == 0 ? -3 : 2));
             Assert.Equal(expected, (await health.CheckHealthAsync(new HealthCheckContext())).Status);
             _clock.Advance(TimeSpan.FromSeconds(5));
         }
@@ -195,10 +196,18 @@ public sealed class HealthTests
     private sealed class Clock : TimeProvider
     {
         private DateTimeOffset _now = DateTimeOffset.UnixEpoch;
+        private TimeSpan _timeOfDay;
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
 
         public void Advance(TimeSpan time) => _now += time;
 
-        public override DateTimeOffset GetUtcNow() => _now;
+        /// <summary>Somebody sets the clock, which is no time that has passed.</summary>
+        public void Set(TimeSpan change) => _timeOfDay += change;
+
+        public override DateTimeOffset GetUtcNow() => _now + _timeOfDay;
+
+        public override long GetTimestamp() => _now.Ticks;
     }
 
     private sealed class Lifetime : Microsoft.Extensions.Hosting.IHostApplicationLifetime
