@@ -8,8 +8,17 @@ public sealed class SamplerTests
     private readonly MegaPipeStatus _status = new() { Transport = "megapipe" };
     private readonly Dictionary<string, long> _counters = new()
     {
-        ["connections"] = 0, ["accepted"] = 0, ["inline"] = 0, ["offloaded"] = 0, ["turns"] = 0, ["turn_us"] = 0,
-        ["delay_us"] = 0, ["events"] = 0, ["dispatches"] = 0, ["hand_overs"] = 0, ["stalled_us"] = 0,
+        ["connections"] = 0,
+        ["accepted"] = 0,
+        ["inline"] = 0,
+        ["offloaded"] = 0,
+        ["turns"] = 0,
+        ["turn_us"] = 0,
+        ["delay_us"] = 0,
+        ["events"] = 0,
+        ["dispatches"] = 0,
+        ["hand_overs"] = 0,
+        ["stalled_us"] = 0,
         ["leases_out"] = 0,
     };
 
@@ -35,8 +44,15 @@ public sealed class SamplerTests
         Assert.Equal(
             new ChannelSample(0)
             {
-                Connections = 7, Accepted = 5, Inline = 200, TurnMicroseconds = 50, DelayMicroseconds = 2, Batch = 3,
-                HandOvers = 3, StalledPercent = 1, LeasesOut = 2,
+                Connections = 7,
+                Accepted = 5,
+                Inline = 200,
+                TurnMicroseconds = 50,
+                DelayMicroseconds = 2,
+                Batch = 3,
+                HandOvers = 3,
+                StalledPercent = 1,
+                LeasesOut = 2,
             },
             sample);
     }

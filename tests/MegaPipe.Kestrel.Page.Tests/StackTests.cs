@@ -36,7 +36,8 @@ public sealed class StackTests
                 taken.Set();
                 Thread.Sleep(60);
             }
-        }) { IsBackground = true };
+        })
+        { IsBackground = true };
         other.Start();
         taken.Wait(s_limit);
         lock (s_lock)

@@ -63,7 +63,9 @@ public abstract class Http2Contract(TransportKind kind)
         StreamedContent content = new();
         using HttpRequestMessage request = new(HttpMethod.Post, "/")
         {
-            Content = content, Version = HttpVersion.Version20, VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+            Content = content,
+            Version = HttpVersion.Version20,
+            VersionPolicy = HttpVersionPolicy.RequestVersionExact,
         };
         using HttpResponseMessage response =
             await client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead).InTime();
