@@ -57,30 +57,6 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
     }
 
     [LoadJobTheory]
-    [InlineData("sockets")]
-    public async Task ManyConnections_AFew_StayOpenWhileTheyAreMeasured(string transport)
-    {
-        string report = Path.Combine(folder.Path, "many.json");
-        string cpu = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
-        using RunProcess process = RunProcess.Start(
-            Path.Combine(Repository.Crank, "many-connections"),
-            $"--target {transport} --target floor -c 8 --rounds 2 --seconds 0.2 --settle 1 --settle-limit 1 "
-            + $"--server-cpus {cpu} --load-cpus {cpu} --artifacts {folder.Artifacts} --json {report}", folder.Path);
-        Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
-        using JsonDocument read = JsonDocument.Parse(await File.ReadAllTextAsync(report));
-        JsonElement targets = read.RootElement.GetProperty("targets");
-        Assert.Equal(2, targets.GetArrayLength());
-        Assert.All(
-            targets.EnumerateArray().SelectMany(target => target.GetProperty("rounds").EnumerateArray()),
-            round =>
-            {
-                Assert.True(round.GetProperty("requests").GetInt64() > 0);
-                Assert.Equal(0, round.GetProperty("connectionsOpened").GetInt64());
-            });
-        Assert.Matches($"{transport} +[0-9.]+ \\[", process.Output);
-    }
-
-    [LoadJobTheory]
     [InlineData("short")]
     [InlineData("none")]
     public async Task BlockedWait_FewHandlers_SaysHowLongOthersWaited(string before)
