@@ -10,7 +10,7 @@ public sealed class IdleRequestTests
 {
     private const int Connections = 64;
 
-    /// <summary>The read, and the poll for the end, which native/src/ends.c makes a quarter of a second later.</summary>
+    /// <summary>The read, and the poll for the end, made a quarter of a second later (ends.c).</summary>
     private const int InFlight = 2;
 
     /// <summary>These two, accepting the next connection, and closing this one.</summary>
