@@ -21,7 +21,10 @@ namespace MegaPipe.Kestrel.Tests.Host;
 [Trait("Area", "Together")]
 public sealed class TogetherTests
 {
-    private const int Workers = 8;
+    /// <summary>Of what a client may do: each begins with another one.</summary>
+    private const int Kinds = 9;
+
+    private const int Workers = 9;
     private const string HashHeader = "x-hash";
 
     private static readonly double s_seconds = Number("TOGETHER_SECONDS") ?? 0.5;
@@ -41,12 +44,13 @@ public sealed class TogetherTests
         using (new MovingMemory())
         {
             long end = Environment.TickCount64 + (long)(s_seconds * 1000);
-            IEnumerable<Task<int>> workers = Enumerable.Range(0, Workers).Select(worker => Task.Run(async () =>
+            IEnumerable<Task> workers = Enumerable.Range(0, Workers).Select(worker => Task.Run(async () =>
             {
                 int seed = (s_seed * 1000) + worker, done = 0;
-                for (Random random = new(seed); Environment.TickCount64 < end; done++)
+                Random random = new(seed);
+                do
                 {
-                    int kind = random.Next(9);
+                    int kind = done == 0 ? worker : random.Next(Kinds);
                     try
                     {
                         await clients.ActAsync(kind, random);
@@ -55,11 +59,12 @@ public sealed class TogetherTests
                     {
                         throw new InvalidOperationException($"seed {seed}, step {done}, kind {kind}: {error}", error);
                     }
-                }
 
-                return done;
+                    done++;
+                }
+                while (Environment.TickCount64 < end);
             }));
-            Assert.All(await Task.WhenAll(workers), done => Assert.NotEqual(0, done));
+            await Task.WhenAll(workers);
         }
 
         Assert.True(LeakCheck.Sum(host.Status, "zero_copies") > 0 || !MegaPipeFeatures.Has(Feature.ZeroCopy));
