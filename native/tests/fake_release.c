@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "fake_kernel_rig.h"
 
@@ -15,9 +16,9 @@
 static mp_handle listener;
 static int32_t listener_fd;
 
-static void begin_late(void)
+static void begin_late(uint32_t flags)
 {
-	struct mp_config config = rig_config(0);
+	struct mp_config config = rig_config(flags);
 
 	config.max_handles = 16;
 	fake_begin(1, NULL);
@@ -64,7 +65,7 @@ static void late_release_brings_the_end_at_once(void)
 {
 	struct rig_link idle, link;
 
-	begin_late();
+	begin_late(0);
 	idle = accept_one();
 	CHECK_EQUAL(0, mp_read_start(rig.channel, idle.handle));
 	link = accept_one();
@@ -90,7 +91,7 @@ static void late_release_leaves_the_connection_to_an_fd_of_it(void)
 	struct rig_link link;
 	int32_t fd;
 
-	begin_late();
+	begin_late(0);
 	link = accept_one();
 	fd = mp_to_fd(rig.channel, link.handle);
 	CHECK(fd >= 0);
@@ -103,14 +104,16 @@ static void late_release_leaves_the_connection_to_an_fd_of_it(void)
 }
 
 /* One connection of each kind that waits, and one that is written to again and again. */
-static void late_release_keeps_few_sockets_and_loses_nothing(void)
+static void keep_few(bool held)
 {
 	static uint8_t stuck[3 * FAKE_INBOX_BYTES], back[sizeof stuck];
 	struct rig_link leased, once, writing, busy;
+	struct iovec vector = { stuck, sizeof stuck };
+	struct mp_event written;
 	uint32_t got = 0, sent = 0;
 	char byte = 0;
 
-	begin_late();
+	begin_late(held ? MP_CONFIG_ZERO_COPY : 0);
 	leased = accept_one();
 	once = accept_one();
 	writing = accept_one();
@@ -119,7 +122,10 @@ static void late_release_keeps_few_sockets_and_loses_nothing(void)
 	CHECK_EQUAL(0, mp_read_start(rig.channel, leased.handle));
 	CHECK_EQUAL(0, mp_read_start(rig.channel, busy.handle));
 	CHECK_EQUAL(0, mp_read(rig.channel, once.handle, &byte, 1));
-	CHECK_EQUAL(0, mp_write(rig.channel, writing.handle, stuck, sizeof stuck));
+	if (held)
+		CHECK_EQUAL(0, mp_write_held(rig.channel, writing.handle, &vector, 1, 1));
+	else
+		CHECK_EQUAL(0, mp_write(rig.channel, writing.handle, stuck, sizeof stuck));
 	for (uint32_t i = 0; i < CLOSES; i++) {
 		struct rig_link link = accept_one();
 		uint8_t data;
@@ -148,7 +154,10 @@ static void late_release_keeps_few_sockets_and_loses_nothing(void)
 		rig_turn(&rig);
 	}
 	CHECK(pattern_is(back, sizeof back, 3));
-	CHECK_EQUAL(sizeof stuck, rig_take(&rig, writing.handle, MP_STAGE_WRITE).result);
+	written = rig_take(&rig, writing.handle, MP_STAGE_WRITE);
+	CHECK_EQUAL(sizeof stuck, written.result);
+	if (written.flags & MP_EVENT_HELD)
+		CHECK_EQUAL(1, rig_take(&rig, 0, MP_STAGE_WRITE).data);
 	{
 		struct rig_link *reading[] = { &leased, &busy };
 
@@ -163,12 +172,24 @@ static void late_release_keeps_few_sockets_and_loses_nothing(void)
 	end_late();
 }
 
+static void late_release_keeps_few_sockets_and_loses_nothing(void)
+{
+	keep_few(false);
+}
+
+/* Its sends are renewed under the name of their memory. */
+static void late_release_beside_a_zero_copy_send_keeps_few(void)
+{
+	keep_few(true);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(late_release_brings_the_end_at_once),
 		TEST(late_release_leaves_the_connection_to_an_fd_of_it),
 		TEST(late_release_keeps_few_sockets_and_loses_nothing),
+		TEST(late_release_beside_a_zero_copy_send_keeps_few),
 	};
 
 	return RUN_TESTS(tests, argc, argv);

@@ -186,6 +186,35 @@ static void close_unread(struct rig *rig, uint32_t accept_flags)
 	close(link.peer);
 }
 
+/* The same while a read that does not wait takes some of them. */
+static void close_unread_in_a_read(struct rig *rig, uint32_t accept_flags)
+{
+	struct rig_link link = rig_link(rig, AF_INET, accept_flags);
+	uint8_t *much = calloc(1, 100000);
+	char text[6], byte;
+	struct mp_event event;
+
+	CHECK_EQUAL(0, mp_read_one(rig->channel, link.handle));
+	send_all(link.peer, much, 100000);
+	event = rig_take(rig, link.handle, MP_STAGE_READ);
+	CHECK_EQUAL(0, mp_release(rig->channel, event.lease));
+	rig_write(rig, link.handle, "answer", 6);
+	CHECK_EQUAL(0, mp_read_now(rig->channel, link.handle, &byte, 1));
+	CHECK_EQUAL(0, mp_close(rig->channel, link.handle, 0));
+	rig_take(rig, link.handle, MP_STAGE_READ);
+	CHECK_EQUAL(MP_EVENT_RETIRED, rig_take(rig, link.handle, MP_STAGE_CLOSE).flags);
+	receive_all(link.peer, text, 6);
+	CHECK(!memcmp(text, "answer", 6));
+	CHECK_EQUAL(0, receive_end(link.peer));
+	close(link.peer);
+	free(much);
+}
+
+static void close_in_a_read_at_once_brings_fin_first(void)
+{
+	for_both_kinds(close_unread_in_a_read);
+}
+
 static void close_beside_unread_bytes_brings_fin_first(void)
 {
 	for_both_kinds(close_unread);
@@ -316,6 +345,7 @@ int main(int argc, char **argv)
 		TEST(close_with_read_and_write_pending_ends_both_first),
 		TEST(close_in_the_batch_of_a_large_write_ends_both),
 		TEST(close_beside_unread_bytes_brings_fin_first),
+		TEST(close_in_a_read_at_once_brings_fin_first),
 		TEST(disconnect_write_keeps_reading),
 		TEST(disconnect_read_ends_the_stream),
 		TEST(disconnect_of_unconnected_socket_reports_enotconn),
