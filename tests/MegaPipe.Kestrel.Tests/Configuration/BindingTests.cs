@@ -122,10 +122,10 @@ public sealed class BindingTests
         Assert.Equal(2, OptionCases.Resolve(app).Channels);
         await app.StartAsync();
         await app.StopAsync();
-        Assert.All(logs.Start(120), entry => Assert.Equal(LogLevel.Warning, entry.Level));
+        Assert.All(logs.Start(121), entry => Assert.Equal(LogLevel.Warning, entry.Level));
         Assert.Equal(
             ["MegaPipe:Chanels changes", "MegaPipe:CreateBoundListenSocket changes"],
-            logs.Start(120).Select(entry => entry.Message.Split(" nothing")[0]).Order());
+            logs.Start(121).Select(entry => entry.Message.Split(" nothing")[0]).Order());
     }
 
     private static Task AssertAllBind(Action<IConfigurationBuilder> configure) =>

@@ -82,7 +82,7 @@ internal static partial class TransportLog
     [LoggerMessage(113, LogLevel.Debug, "All options: {Options}.", EventName = "ResolvedOptions")]
     public static partial void ResolvedOptions(ILogger logger, string options);
 
-    [LoggerMessage(120, LogLevel.Warning,
+    [LoggerMessage(121, LogLevel.Warning,
         "{Key} changes nothing: configuration has no option of that name. docs/OPTIONS.md lists them.",
         EventName = "UnknownOption")]
     public static partial void UnknownOption(ILogger logger, string key);
