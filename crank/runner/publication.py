@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import statistics
 import textwrap
 
 from . import attribution
@@ -16,6 +17,7 @@ KINDS = {
     "outside": ("results.json", []),
     "cold": ("cold.json", []),
     "profile": ("profile.json", []),
+    "many": ("many.json", []),
 }
 END = "<!-- end -->"
 LINE = 120
@@ -26,7 +28,8 @@ def publish(kind, folder, document):
     name, pictures = KINDS[kind]
     with open(os.path.join(folder, name), encoding="utf-8") as file:
         report = json.load(file)
-    report["command"] = repeatable(report["command"])
+    for run in report.get("runs", [report]):
+        run["command"] = repeatable(run["command"])
     date = report["machine"]["date"]
     data = os.path.join(os.path.dirname(os.path.abspath(document)), "benchmarks", date)
     with open(document, encoding="utf-8") as file:
@@ -62,12 +65,16 @@ def between_marks(text, kind, lines):
 
 
 def lines_of(kind, report, data):
+    commands = dict.fromkeys(run["command"] for run in report.get("runs", [report]))
     source = [f"Measured on {report['machine']['date']}; [the data]({data}/{kind}.json) has more than the table:", "",
-              "```sh", *_shown(report["command"]), "```"]
+              "```sh", *(line for command in commands for line in _shown(command)), "```"]
     if kind == "cold":
         return [*_cold(report), "", *source, "", *textwrap.wrap(report["runtimeSettings"], LINE)]
     if kind == "profile":
         return [*_profile(report), *source]
+    if kind == "many":
+        return [*_many(report), "", *source, "",
+                *textwrap.wrap(f"{_unsettled(report)} {report['runtimeSettings']}", LINE, break_on_hyphens=False)]
     picture = f"![CPU per request as a ratio to {_first(report)}]({data}/cpu-ratio.png)"
     return [*_ratios(report), *(["", picture] if kind == "table" else []), "", *source, "",
             *textwrap.wrap(f"{_state(report)} {report['runtimeSettings']}", LINE, break_on_hyphens=False)]
@@ -124,6 +131,31 @@ def _ratios(report):
     return lines
 
 
+def _many(report):
+    """A row for each number of connections: the first target's time, the others as ratios to it."""
+    names = list(dict.fromkeys(target["name"] for run in report["runs"] for target in run["targets"]))
+    first, others = names[0], names[1:]
+    columns = ["connections", f"{first}, µs/request", *(f"{name}, ratio" for name in others)]
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for run in report["runs"]:
+        found = {target["name"]: target for target in run["targets"]}
+        if run["targets"][0]["name"] != first:
+            raise ValueError(f"with {run['connections']} connections the ratios are not to {first}")
+        lines.append("| " + " | ".join([
+            f"{run['connections']:,}", _spread(visit["cpuUsPerRequest"] for visit in found[first]["rounds"]),
+            *(_spread(found[name]["ratios"]) if name in found else "" for name in others)]) + " |")
+    return lines
+
+
+def _unsettled(report):
+    """Whether the code had settled, in a sentence."""
+    found = {f"{target['name']} with {run['connections']:,}": target["settled"]
+             for run in report["runs"] for target in run["targets"] if target["settled"] is not None}
+    late = [name for name, settled in found.items() if not settled]
+    return (f"Settled: {len(found) - len(late)} of {len(found)}"
+            + (f"; not settled: {', '.join(late)}." if late else "."))
+
+
 def _cold(report):
     from . import coldness
 
@@ -157,6 +189,11 @@ def _parts(group, found):
             for name in names}
     return [f"| – {re.sub(r'^MegaPipe.Kestrel.Internal.', '', name)} | " + " | ".join(
         f"{cost:.2f}" for cost in costs) + " |" for name, costs in rows.items() if max(costs) >= 0.02]
+
+
+def _spread(values):
+    values = list(values)
+    return _range({"median": statistics.median(values), "min": min(values), "max": max(values)})
 
 
 def _range(value):

@@ -129,6 +129,39 @@ public sealed class AttributionTests : IDisposable
         Assert.DoesNotContain("/tmp/me", await File.ReadAllTextAsync(data), StringComparison.Ordinal);
     }
 
+    [LoadJobTheory]
+    [InlineData("sockets", 0)]
+    [InlineData("megapipe", 1)]
+    public async Task PublishMany_ARowForEachNumber_RatiosToOneTarget(string firstOfSecond, int expected)
+    {
+        string document = Path.Combine(_folder, "page.md");
+        await File.WriteAllTextAsync(document, "before\n<!-- measured: many -->\n<!-- end -->\nbehind\n");
+        string[] runs = [.. new[] { ("sockets", 64), (firstOfSecond, 4096) }.Select(run => $$"""
+            {"connections": {{run.Item2}}, "command": "crank/many-connections -c {{run.Item2}} --output /tmp/x",
+             "targets": [
+              {"name": "{{run.Item1}}", "settled": true, "ratios": [1],
+               "rounds": [{"cpuUsPerRequest": 8}, {"cpuUsPerRequest": 10}]},
+              {"name": "floor", "settled": null, "ratios": [0.5, 0.3, 0.4], "rounds": [{"cpuUsPerRequest": 4}]}]}
+            """)];
+        await File.WriteAllTextAsync(Path.Combine(_folder, "many.json"), $$"""
+            {"machine": {"date": "2026-01-02"}, "runtimeSettings": "s", "runs": [{{string.Join(',', runs)}}]}
+            """);
+        (int exitCode, string text) = await RunProcessAsync(
+            Path.Combine(Repository.Crank, "publish"), $"--many {_folder} --file {document}");
+        Assert.True(exitCode == expected, text);
+        string page = await File.ReadAllTextAsync(document);
+        if (expected != 0)
+        {
+            Assert.Contains("with 4096 connections the ratios are not to sockets", text, StringComparison.Ordinal);
+            return;
+        }
+
+        Assert.Contains("| connections | sockets, µs/request | floor, ratio |\n", page);
+        Assert.Contains("\n| 64 | 9.00 [8.00–10.00] | 0.40 [0.30–0.50] |\n| 4,096 | 9.00 [", page);
+        Assert.Contains("\ncrank/many-connections -c 64\ncrank/many-connections -c 4096\n```\n", page);
+        Assert.Contains("\nSettled: 2 of 2. s\n", page);
+    }
+
     /// <summary>A sample for each: its frames, innermost first, as perf writes them.</summary>
     private Task<JsonElement> AttributeAsync(params string[] samples) => RunAsync(
         "attribution.py",

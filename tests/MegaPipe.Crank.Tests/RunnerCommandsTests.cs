@@ -56,6 +56,31 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
         Assert.Contains($"| json | {transport} |", process.Output, StringComparison.Ordinal);
     }
 
+    [LoadJobTheory("cc", "make")]
+    [InlineData("sockets")]
+    public async Task ManyConnections_AFew_StayOpenWhileTheyAreMeasured(string transport)
+    {
+        await folder.EnsureGeneratorsAsync();
+        string results = Path.Combine(folder.Path, "many");
+        string cpu = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
+        using RunProcess process = RunProcess.Start(
+            Path.Combine(Repository.Crank, "many-connections"),
+            $"--target {transport} --target floor -c 8 -c 4 --rounds 2 --seconds 0.2 --settle 1 --settle-limit 1 "
+            + $"--server-cpus {cpu} --load-cpus {cpu} --artifacts {folder.Artifacts} --output {results}", folder.Path);
+        Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
+        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(results, "many.json")));
+        JsonElement[] runs = [.. report.RootElement.GetProperty("runs").EnumerateArray()];
+        Assert.Equal([4, 8], runs.Select(run => run.GetProperty("connections").GetInt32()));
+        JsonElement[] targets = [.. runs.SelectMany(run => run.GetProperty("targets").EnumerateArray())];
+        Assert.Equal([transport, "floor", transport, "floor"], targets.Select(t => t.GetProperty("name").GetString()));
+        Assert.All(targets.SelectMany(target => target.GetProperty("rounds").EnumerateArray()), round =>
+        {
+            Assert.True(round.GetProperty("requests").GetInt64() > 0);
+            Assert.Equal(0, round.GetProperty("connectionsOpened").GetInt64());
+        });
+        Assert.Matches($"{transport} +[0-9.]+ \\[", process.Output);
+    }
+
     [LoadJobTheory]
     [InlineData("short")]
     [InlineData("none")]
