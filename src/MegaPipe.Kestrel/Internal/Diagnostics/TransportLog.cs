@@ -133,8 +133,9 @@ internal static partial class TransportLog
     public static partial void NoThread(ILogger logger, string limits);
 
     [LoggerMessage(114, LogLevel.Warning,
-        "{Endpoint} blocked {Thread}, for {Milliseconds} ms. {Remedy}. {Count} times so far, {Total} ms in all, "
-        + "{Worst} ms at worst; said at most every ten minutes for each endpoint.", EventName = "Blocked")]
+        "{Endpoint} blocked {Thread}, for {Milliseconds} ms. {Remedy}. Blocked so far: {Total} ms in all "
+        + "(count: {Count}), {Worst} ms at worst; said at most every ten minutes for each endpoint.",
+        EventName = "Blocked")]
     public static partial void Blocked(
         ILogger logger, string endpoint, string thread, long milliseconds, string remedy, long count, long total,
         long worst);
