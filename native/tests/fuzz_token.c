@@ -70,8 +70,10 @@ static void abandon(struct mp_channel *channel)
 	for (uint32_t i = 0; i < channel->handles.untouched; i++) {
 		struct mp_slot *slot = &channel->handles.slots[i];
 
-		free(slot->accepts);
-		free(slot->long_address);
+		if (slot->kind == MP_KIND_LISTENER)
+			free(slot->accepts);
+		else
+			free(slot->long_address);
 	}
 	mp_buffers_close(&channel->buffers);
 	mp_handles_close(&channel->handles);

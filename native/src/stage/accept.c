@@ -209,7 +209,7 @@ bool mp_accept_completed(struct mp_channel *channel, struct mp_slot *listener, c
 	uint32_t number = op - (poll ? MP_TOKEN_POLL_ACCEPT : MP_TOKEN_ACCEPT);
 	struct mp_accept_slot *accept;
 
-	MP_ASSERT(listener->accepts && number < MP_ACCEPT_SLOTS);
+	MP_ASSERT(listener->kind == MP_KIND_LISTENER && listener->accepts && number < MP_ACCEPT_SLOTS);
 	accept = &listener->accepts->slots[number];
 	MP_ASSERT(accept->busy && !accept->owed && accept->polling == poll);
 	ending = listener->state == MP_SLOT_CLOSING || listener->accepts->stopping;

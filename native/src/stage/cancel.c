@@ -59,7 +59,7 @@ void mp_cancel_completed(struct mp_channel *channel, struct mp_slot *slot, uint3
 		missed_connect(channel, slot);
 		break;
 	default:
-		MP_ASSERT(slot->accepts);
+		MP_ASSERT(slot->kind == MP_KIND_LISTENER && slot->accepts);
 		missed_accept(channel, slot, op - MP_TOKEN_CANCEL_ACCEPT);
 		break;
 	}

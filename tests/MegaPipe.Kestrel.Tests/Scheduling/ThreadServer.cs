@@ -94,6 +94,8 @@ internal static class ThreadServer
                         return context.Answer("refused");
                     case "leave":
                         ThreadLimit.Leave(number);
+                        // What the guard granted while there was no limit, on a busy machine, would not hold.
+                        ThreadPool.SetMinThreads(PoolThreads, PoolThreads);
                         return context.Answer("left");
                     case "lift":
                         ThreadLimit.Lift();
