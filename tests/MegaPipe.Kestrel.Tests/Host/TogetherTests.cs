@@ -276,7 +276,8 @@ public sealed class TogetherTests(ITestOutputHelper output)
             int end = answer.AsSpan().IndexOf("\r\n\r\n"u8);
             byte[] body = end < 0 ? [] : answer[(end + 4)..];
             Assert.True(
-                Client.Pattern(bytes, seed).AsSpan().StartsWith(body), $"{answer.Length} bytes, {body.Length} of {bytes}");
+                Client.Pattern(bytes, seed).AsSpan().StartsWith(body),
+                $"{answer.Length} bytes, of the body {body.Length} of {bytes}");
             Interlocked.Increment(ref body.Length == bytes ? ref _whole : ref _cut);
         }
 
