@@ -24,14 +24,8 @@ internal sealed partial class MegaPipeConnection
 
     private readonly CancellationTokenSource _connectionClosed = new();
 
-    /// <summary>What <see cref="_ended"/> is once that has happened and nobody has waited for it.</summary>
-    private static readonly TaskCompletionSource s_ended = Completed();
-
-    /// <summary>
-    /// ConnectionClosed has fired and the handle is retired. Made by who waits for that first; completed on the thread
-    /// pool only.
-    /// </summary>
-    private TaskCompletionSource? _ended;
+    /// <summary>ConnectionClosed has fired and the handle is retired. Set on the thread pool only.</summary>
+    private EndSignal _ended;
     private bool _closedFired; // the thread pool's
     private int _endsLeft = 2;
     private CancellationToken _connectionClosedToken; // also after the source was disposed
@@ -70,7 +64,7 @@ internal sealed partial class MegaPipeConnection
     {
         _input.Complete();
         _output.Complete();
-        await WhenEnded().ConfigureAwait(false);
+        await _ended.WaitAsync().ConfigureAwait(false);
         _socket?.Dispose();
         _connectionClosed.Dispose();
         await base.DisposeAsync().ConfigureAwait(false);
@@ -188,25 +182,7 @@ internal sealed partial class MegaPipeConnection
             }
         }
 
-        Interlocked.CompareExchange(ref _ended, s_ended, null)?.TrySetResult();
-    }
-
-    private Task WhenEnded()
-    {
-        if (Volatile.Read(ref _ended) is { } ended)
-        {
-            return ended.Task;
-        }
-
-        TaskCompletionSource mine = new();
-        return (Interlocked.CompareExchange(ref _ended, mine, null) ?? mine).Task;
-    }
-
-    private static TaskCompletionSource Completed()
-    {
-        TaskCompletionSource completed = new();
-        completed.SetResult();
-        return completed;
+        _ended.Set();
     }
 
     /// <summary>The application's registrations run in it.</summary>
