@@ -74,6 +74,14 @@ internal static class ChannelError
         return Marshal.PtrToStringUTF8((nint)NativeMethods.mp_error_text(error)) ?? "";
     }
 
+    /// <summary>For a ring that worked until now.</summary>
+    public static string TextOfBroken(int error) =>
+        error == NotPermitted || error == -LibC.EACCES || error == -LibC.ENOSYS
+            ? $"io_uring_enter is denied now ({Text(error)}) and was allowed when the channel started. A seccomp " +
+                "filter that was installed later does that. Allow io_uring_setup, io_uring_enter and " +
+                "io_uring_register in it, or install it before the process starts: then another transport serves."
+            : Text(error);
+
     // The same pairs as the runtime's SocketErrorPal for Unix, without those that a stream socket cannot give.
     private static SocketError[] CreateTable()
     {

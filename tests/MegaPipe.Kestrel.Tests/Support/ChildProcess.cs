@@ -48,6 +48,9 @@ internal sealed class ChildProcess : IAsyncDisposable
                 return 0;
             case [Configuration.DeniedServer.Command, .. string[] rest]:
                 return await Configuration.DeniedServer.RunAsync(rest);
+            case [Faults.LateDenial.Command, string kind, string errno]:
+                return await Faults.LateDenial.RunAsync(
+                    Enum.Parse<TransportKind>(kind), int.Parse(errno, CultureInfo.InvariantCulture));
             case [Scheduling.GuardedServer.Command, .. string[] rest]:
                 return await Scheduling.GuardedServer.RunAsync(rest);
             case [Host.StartContract.InterruptedCommand, string kind, string step]:

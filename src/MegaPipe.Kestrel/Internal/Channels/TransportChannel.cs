@@ -251,7 +251,7 @@ internal sealed class TransportChannel : Carried, IMeteredChannel
             if (count < 0)
             {
                 // The ring itself is broken: nothing that this channel holds can make progress any more.
-                Environment.FailFast($"MegaPipe: channel {Index} is broken: {ChannelError.Text(count)}");
+                Environment.FailFast($"MegaPipe: channel {Index} is broken: {ChannelError.TextOfBroken(count)}");
             }
 
             if (count > 0 && MegaPipeMetrics.BatchesObserved)

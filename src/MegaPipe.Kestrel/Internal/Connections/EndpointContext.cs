@@ -12,6 +12,29 @@ internal sealed class EndpointContext(
     EndPoint endPoint, MegaPipeTransportOptions options, ILogger logger, MemoryPool<byte> memoryPool,
     EndpointMeter? meter = null)
 {
+    /// <summary>
+    /// What a client sends with its connect travels right behind that. So long it takes where a packet is lost: the
+    /// kernel sends it again after 200 ms and the way there and back.
+    /// </summary>
+    private const int LostPacketMs = 250;
+
+    private volatile int _slowestMs;
+
+    /// <summary>
+    /// A client that has connected and been silent for longer does not ask soon. Twice what its slowest ones took until
+    /// now, which are slow where they are far too many for their machine.
+    /// </summary>
+    public int SilenceMs => Math.Max(LostPacketMs, 2 * _slowestMs);
+
+    /// <summary>Any carrier: so long a client took that has asked. Where two say so at once, one is enough.</summary>
+    public void NoteSilence(int milliseconds)
+    {
+        if (milliseconds > _slowestMs)
+        {
+            _slowestMs = milliseconds;
+        }
+    }
+
     /// <summary>Counts its connections, by channel.</summary>
     public EndpointMeter Meter { get; } = meter ?? new EndpointMeter(endPoint);
 

@@ -9,14 +9,10 @@ namespace MegaPipe.Kestrel.Internal.Connections;
 internal sealed partial class MegaPipeConnection
 {
     /// <summary>
-    /// How long a client that has connected may take to ask. Tests shorten it for clients that never do.
+    /// How long a client that has connected may take to ask, with a handshake and all. Tests shorten it for clients
+    /// that never do.
     /// </summary>
     public static TimeSpan AsksWithin { get; set; } = TimeSpan.FromSeconds(1);
-
-    /// <summary>What a client of TLS begins with: a record of type handshake.</summary>
-    private const byte TlsHandshake = 0x16;
-
-    private long _acceptedAtMs;
 
     // Its socket was connected by somebody else: closed with the handle, so that the peer gets its end.
     private readonly bool _isGiven;
@@ -28,19 +24,30 @@ internal sealed partial class MegaPipeConnection
         Channel.AcceptedCount++;
         _counts.Accepted++;
         Count(1);
-        _acceptedAtMs = Environment.TickCount64;
+        _input.Opening.Begin(Environment.TickCount64);
         _movable = true;
         StartReading();
     }
 
     /// <summary>
     /// The carrier: whether the client has connected a moment ago and the application has not read its request, which
-    /// may still be under way. Nobody here knows when a TLS client, which asks after its handshake, has asked.
+    /// may still be under way.
     /// </summary>
     public bool IsAboutToAsk(EndpointContext endpoint) =>
         ReferenceEquals(endpoint, _endpoint) && _input.Pressure.Flow != ReadFlow.Ended && !_closing &&
-        (_input.FirstByte == TlsHandshake || !_input.HasTaken) &&
-        Environment.TickCount64 - _acceptedAtMs < AsksWithin.TotalMilliseconds;
+        _input.Opening.MayAsk(Environment.TickCount64, endpoint.SilenceMs, (int)AsksWithin.TotalMilliseconds,
+            _input.HasTaken, _input.HasFresh);
+
+    /// <summary>The carrier, after a write to a client whose answer it may be the first of.</summary>
+    private void NoteAnswer()
+    {
+        if (_input.Opening.SilentMs is >= 0 and { } silence && silence < AsksWithin.TotalMilliseconds)
+        {
+            _endpoint.NoteSilence(silence);
+        }
+
+        _input.Opening.OnSent();
+    }
 
     /// <summary>
     /// The carrier, when a connect has ended well: takes the handle over from who has made it. Reading starts in the

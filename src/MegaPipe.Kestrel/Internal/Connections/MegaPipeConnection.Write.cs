@@ -66,6 +66,11 @@ internal sealed partial class MegaPipeConnection
         }
 
         _output.Sent(channelEvent.Result);
+        if (!_input.Opening.IsAnswered)
+        {
+            NoteAnswer();
+        }
+
         Send();
         if (_finishAsked && !_sending)
         {

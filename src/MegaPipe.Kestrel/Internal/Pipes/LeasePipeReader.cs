@@ -38,7 +38,7 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
     private bool _canceled;
     private bool _completed;     // by the application
     private bool _fresh;         // data that no result has brought yet
-    private int _firstByte = -1; // written by the carrier
+    private Opening _opening = new();
     private bool _taken;         // the application has gone on from a result with data
     private bool _onChannel;     // a read of this connection has completed on its channel
     private ExceptionDispatchInfo? _error;
@@ -68,8 +68,8 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
         }
     }
 
-    /// <summary>What the peer began with; -1 until it has. For the carrier.</summary>
-    public int FirstByte => _firstByte;
+    /// <summary>How far the client is with its first request. For the carrier.</summary>
+    public ref Opening Opening => ref _opening;
 
     /// <summary>The application has seen data, and advanced. Never changes back, so any thread may look.</summary>
     public bool HasTaken => Volatile.Read(ref _taken);
@@ -304,9 +304,9 @@ internal sealed partial class LeasePipeReader : PipeReader, IReceiver
                         _data.AppendCopy(lease.Memory.Span, _connection.MemoryPool);
                     }
 
-                    if (_firstByte < 0)
+                    if (_opening.Listens)
                     {
-                        _firstByte = lease.Memory.Span[0];
+                        _opening.OnData(lease.Memory.Span, Environment.TickCount64);
                     }
 
                     _fresh = true;

@@ -1,0 +1,23 @@
+// A child process that serves, and is then denied io_uring_enter by a seccomp filter on all its threads.
+using MegaPipe.Kestrel.Tests.Configuration;
+using MegaPipe.Kestrel.Tests.Support;
+using Microsoft.AspNetCore.Http;
+
+namespace MegaPipe.Kestrel.Tests.Faults;
+
+internal static class LateDenial
+{
+    public const string Command = "late-denial";
+
+    /// <summary>The child: ready with its port once the filter is in force.</summary>
+    public static async Task<int> RunAsync(TransportKind kind, int errno)
+    {
+        HostHarness host = await HostHarness.StartAsync(kind, context => context.Response.WriteAsync("x"));
+        await host.AssertServesAsync();
+        SeccompFilter.Refuse(SeccompFilter.IoUringEnter, errno);
+        Console.WriteLine($"{ChildProcess.Ready}{host.EndPoint.Port}");
+        await Console.In.ReadLineAsync();
+        await host.StopAsync();
+        return 0;
+    }
+}
