@@ -15,6 +15,7 @@ KINDS = {
     "gateways": ("results.json", []),
     "proxy": ("results.json", []),
     "outside": ("results.json", []),
+    "since": ("results.json", []),
     "cold": ("cold.json", []),
     "profile": ("profile.json", []),
     "many": ("many.json", []),
