@@ -39,21 +39,18 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
     [InlineData("sockets")]
     public async Task ColdStart_TwoSeconds_SaysWhatTheFirstOnesCost(string transport)
     {
-        string results = Path.Combine(folder.Path, "cold");
-        string cpu = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
-        using RunProcess process = RunProcess.Start(
-            Path.Combine(Repository.Crank, "cold-start"),
-            $"--scenario json --target {transport} --seconds 2 --starts 1 --base-port {AgentFolder.GetFreePorts(2)} "
-            + $"--server-cpus {cpu} --load-cpus {cpu} --artifacts {folder.Artifacts} --output {results}", folder.Path);
-        Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
-        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(results, "cold.json")));
+        (JsonDocument report, string output) = await MeasureAsync(
+            "cold-start",
+            $"--scenario json --target {transport} --seconds 2 --starts 1 --base-port {AgentFolder.GetFreePorts(2)}",
+            "cold.json");
+        using JsonDocument _ = report;
         JsonElement found =
             report.RootElement.GetProperty("scenarios")[0].GetProperty("targets").GetProperty(transport);
         JsonElement visits = found.GetProperty("starts")[0];
         Assert.Equal(2, visits.GetArrayLength());
         Assert.All(visits.EnumerateArray(), visit => Assert.True(visit.GetProperty("compiled").GetInt64() > 0));
         Assert.True(found.GetProperty("summary").GetProperty("first")[0].GetDouble() > 0);
-        Assert.Contains($"| json | {transport} |", process.Output, StringComparison.Ordinal);
+        Assert.Contains($"| json | {transport} |", output, StringComparison.Ordinal);
     }
 
     [LoadJobTheory("cc", "make")]
@@ -61,14 +58,9 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
     public async Task ManyConnections_AFew_StayOpenWhileTheyAreMeasured(string transport)
     {
         await folder.EnsureGeneratorsAsync();
-        string results = Path.Combine(folder.Path, "many");
-        string cpu = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
-        using RunProcess process = RunProcess.Start(
-            Path.Combine(Repository.Crank, "many-connections"),
-            $"--target {transport} --target floor -c 8 -c 4 --rounds 1 --settle 0 "
-            + $"--server-cpus {cpu} --load-cpus {cpu} --artifacts {folder.Artifacts} --output {results}", folder.Path);
-        Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
-        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(results, "many.json")));
+        (JsonDocument report, string output) = await MeasureAsync(
+            "many-connections", $"--target {transport} --target floor -c 8 -c 4 --rounds 1 --settle 0", "many.json");
+        using JsonDocument _ = report;
         JsonElement[] runs = [.. report.RootElement.GetProperty("runs").EnumerateArray()];
         Assert.Equal([4, 8], runs.Select(run => run.GetProperty("connections").GetInt32()));
         JsonElement[] targets = [.. runs.SelectMany(run => run.GetProperty("targets").EnumerateArray())];
@@ -78,7 +70,7 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
             Assert.True(round.GetProperty("requests").GetInt64() > 0);
             Assert.Equal(0, round.GetProperty("connectionsOpened").GetInt64());
         });
-        Assert.Matches($"{transport} +[0-9.]+ \\[", process.Output);
+        Assert.Matches($"{transport} +[0-9.]+ \\[", output);
     }
 
     [LoadJobTheory]
@@ -104,5 +96,19 @@ public sealed class RunnerCommandsTests(AgentFolder folder) : IClassFixture<Agen
             folder.Path);
         Assert.Equal(1, await process.WaitForExitAsync(s_limit));
         Assert.Contains("nowhere/webapp/WebApp does not exist: crank/prepare builds it", process.Output);
+    }
+
+    /// <summary>What a command says of its measurement, which server and load share all CPUs for.</summary>
+    private async Task<(JsonDocument Report, string Output)> MeasureAsync(
+        string command, string arguments, string reportName)
+    {
+        string results = Path.Combine(folder.Path, command);
+        string cpus = (await File.ReadAllTextAsync("/sys/devices/system/cpu/online")).Trim();
+        using RunProcess process = RunProcess.Start(
+            Path.Combine(Repository.Crank, command),
+            $"{arguments} --server-cpus {cpus} --load-cpus {cpus} --artifacts {folder.Artifacts} --output {results}",
+            folder.Path);
+        Assert.True(await process.WaitForExitAsync(s_limit) == 0, process.Output);
+        return (JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(results, reportName))), process.Output);
     }
 }
